@@ -1,0 +1,45 @@
+// Threads and vector widths: torch's own pool through its stable C function, and one binary that picks
+// its instruction set when it is loaded.
+#pragma once
+#include <cstdint>
+#include <cstdlib>
+
+extern "C" int32_t torch_parallel_for(int64_t begin, int64_t end, int64_t grain,
+                                      void (*body)(int64_t, int64_t, void*), void* context);
+extern "C" int32_t torch_get_num_threads(uint32_t* threads);
+
+// The function and all that is inlined into it, once for each instruction set.
+#if defined(__x86_64__) && defined(__linux__) && defined(__GNUC__)
+#define SOFTRASTER_VECTOR_CLONES \
+  __attribute__((target_clones("arch=x86-64-v4", "arch=x86-64-v3", "default")))
+#else
+#define SOFTRASTER_VECTOR_CLONES
+#endif
+
+namespace softraster {
+namespace cpu {
+
+inline int64_t num_threads() {
+  uint32_t threads = 1;
+  return torch_get_num_threads(&threads) == 0 && threads > 0 ? threads : 1;
+}
+
+// body(begin, end) over [0, count), in parts of at least `grain`. An exception cannot cross torch's C
+// boundary, so bodies must not throw.
+template <class Body>
+void parallel_for(int64_t count, int64_t grain, const Body& body) {
+  if (count <= grain) {  // entering the pool costs more than small work
+    if (count > 0) body(int64_t{0}, count);
+    return;
+  }
+  const int32_t error = torch_parallel_for(
+      0, count, grain,
+      [](int64_t begin, int64_t end, void* context) {
+        (*static_cast<const Body*>(context))(begin, end);
+      },
+      const_cast<Body*>(&body));
+  if (error != 0) std::abort();  // bodies do not throw: nothing else can fail here
+}
+
+}  // namespace cpu
+}  // namespace softraster

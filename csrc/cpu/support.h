@@ -1,0 +1,80 @@
+// Which pixels of a canvas a segment can reach, and its soft boxes over them as tables.
+// Rows and columns are visited in chunks of kLanes, the unit that compilers turn into vector code.
+#pragma once
+#include "../segment_math.h"
+
+namespace softraster {
+namespace cpu {
+
+constexpr int kLanes = 8;
+
+struct Range {
+  int64_t begin, end;
+  bool empty() const { return begin >= end; }
+};
+
+// The pixels of `within` whose centres lie in [low, high].
+SOFTRASTER_HOST_DEVICE Range clip(double low, double high, Range within) {
+  const double first = low - 0.5, last = high - 0.5;
+  if (!(first < within.end && last >= within.begin)) return {within.begin, within.begin};
+  return {first > within.begin ? static_cast<int64_t>(first) + 1 : within.begin,
+          last < within.end - 1 ? static_cast<int64_t>(last) + 1 : within.end};
+}
+
+template <class T>
+SOFTRASTER_HOST_DEVICE Range row_support(const Segment<T>& s, Range rows) {
+  const double arm = 0.5 * fabs(s.dy) + s.reach;
+  return clip(s.mid_y - arm, s.mid_y + arm, rows);
+}
+
+template <class T>
+SOFTRASTER_HOST_DEVICE Range column_support(const Segment<T>& s, Range columns) {
+  const double arm = 0.5 * fabs(s.dx) + s.reach;
+  return clip(s.mid_x - arm, s.mid_x + arm, columns);
+}
+
+// Within a row the line's window leaves an interval of columns: its centre moves by `step` a row.
+struct RowWindow {
+  double step, arm;
+};
+
+template <class T>
+SOFTRASTER_HOST_DEVICE RowWindow row_window(const Segment<T>& s) {
+  if (s.axis == Axis::kY) return {s.slope, s.reach};
+  const double step = fabs(s.slope) > 1e-30 ? 1 / s.slope : 1e30;  // finite, so that 0 * step is 0
+  return {step, s.reach * fabs(step)};
+}
+
+// Chunks start early rather than run over the right edge, where the canvas is wide enough for that.
+SOFTRASTER_HOST_DEVICE int64_t first_chunk(Range columns, int64_t width) {
+  const int64_t rounded = (columns.end - columns.begin + kLanes - 1) / kLanes * kLanes;
+  const int64_t latest = width > rounded ? width - rounded : 0;
+  return columns.begin < latest ? columns.begin : latest;
+}
+
+// A soft box along one axis, indexed by the pixel. Rooms are rounded up: see table_room.
+template <class T>
+struct BoxTable {
+  T *value, *near_tail, *far_tail;
+};
+
+SOFTRASTER_HOST_DEVICE int64_t table_room(int64_t pixels) { return pixels + 2 * kLanes; }
+
+template <bool with_tails, class T>
+SOFTRASTER_HOST_DEVICE void fill_table(Range pixels, double middle, T half, T softness, T decay,
+                                       BoxTable<T> table) {
+  for (int64_t chunk = pixels.begin; chunk < pixels.end; chunk += kLanes) {
+    const T first = T(chunk + 0.5 - middle);
+    for (int lane = 0; lane < kLanes; ++lane) {
+      const Box<T> box = soft_box(T(fabs(first + T(lane))), half, softness, decay);
+      table.value[chunk + lane] = box.value;
+      if (with_tails) {
+        table.near_tail[chunk + lane] = box.near_tail;
+        table.far_tail[chunk + lane] = box.far_tail;
+      }
+    }
+  }
+}
+
+}  // namespace cpu
+}  // namespace softraster

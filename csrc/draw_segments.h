@@ -1,0 +1,42 @@
+// What ops.cpp hands to the kernels: sizes and raw pointers, no torch. One launcher a device and pass.
+#pragma once
+#include <cstdint>
+
+namespace softraster {
+
+enum class Composite : int64_t { kSum = 0, kMax = 1 };  // the order of COMPOSITES in softraster/_ops.py
+
+template <class T>
+struct DrawSegmentsParams {
+  int64_t batch;            // canvases
+  int64_t count;            // segments a canvas
+  int64_t height, width;    // pixels of a canvas
+  Composite composite;
+  double log_tolerance;     // -log(tolerance); infinite to visit every pixel
+  const T* segments;        // (batch, count, 4): x1, y1, x2, y2
+  const T* softness;        // (batch, count)
+  const T* intensity;       // (batch, count), or null for all ones
+
+  double side() const { return static_cast<double>(height > width ? height : width); }
+};
+
+template <class T>
+struct DrawSegmentsGrads {
+  const T* grad_canvas;   // (batch, height, width)
+  int32_t* winner;        // (batch, height, width) scratch for kMax, else null
+  T* grad_segments;       // (batch, count, 4)
+  T* grad_softness;       // (batch, count)
+  T* grad_intensity;      // (batch, count), or null where intensity is null
+};
+
+namespace cpu {
+
+void launch_draw_segments(const DrawSegmentsParams<float>& params, float* canvas);
+void launch_draw_segments(const DrawSegmentsParams<double>& params, double* canvas);
+void launch_draw_segments_backward(const DrawSegmentsParams<float>& params,
+                                   const DrawSegmentsGrads<float>& grads);
+void launch_draw_segments_backward(const DrawSegmentsParams<double>& params,
+                                   const DrawSegmentsGrads<double>& grads);
+
+}  // namespace cpu
+}  // namespace softraster

@@ -1,0 +1,120 @@
+"""The public drawing functions: defaults, docstrings, and the way into the fused op."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from softraster import _ops
+from softraster._arguments import DEFAULT_TOLERANCE, check_scene
+
+
+def draw_segments(
+    segments: Tensor,
+    softness: float | Tensor,
+    size: int | tuple[int, int],
+    *,
+    intensity: float | Tensor | None = None,
+    composite: str = "sum",
+    tolerance: float = DEFAULT_TOLERANCE,
+) -> Tensor:
+    """Draw line segments as soft lines about one pixel wide, with gradients to every input.
+
+    Points are in units of the longer canvas side, x to the right and y down; (0, 0) is the top left
+    corner of the canvas, and the centre of pixel [i, j] is ((j + 0.5) / side, (i + 0.5) / side) for
+    side = max(height, width).
+
+    Args:
+        segments: (..., N, 4), x1, y1, x2, y2. Any leading batch dimensions; N may be 0. Points may
+            lie off the canvas. A segment shorter than a millionth of a pixel is a dot.
+        softness: 0 or more, per unit: edges are `sigmoid(softness * distance)`, so a *larger* number
+            draws a harder line, and 0 a constant faint grey of 1/64. 6 * side looks crisp. A number,
+            or a tensor that broadcasts to (..., N).
+        size: canvas size in pixels: an int for a square, or (height, width).
+        intensity: how strongly a segment inks, from 0 to 1; 0 means absent, which serves ragged
+            batches and lifted pens. A number, or a tensor that broadcasts to (..., N). Default 1.
+        composite: how segments merge in a pixel: "sum" adds them, "max" takes the strongest.
+        tolerance: coverage below this, of one segment in one pixel, may be left out together with
+            its gradient; work then grows with the ink. In [0, 1); 0 visits every pixel.
+
+    Returns:
+        Canvas, (..., height, width), in the dtype of `segments`. float16 and bfloat16 are computed in
+        float32; under autocast they also give a float32 canvas.
+
+        A segment that is NaN or infinite, or has negative softness, makes its own canvas and its own
+        gradient NaN, and touches no other item of the batch. Where the gradient jumps, one side is
+        taken: at exactly 45 degrees that of the flatter segment, between equal coverages under "max"
+        that of the first segment. Second derivatives raise RuntimeError.
+
+    Raises:
+        TypeError: an argument of the wrong type or dtype.
+        ValueError: an argument of the wrong shape, value or device.
+        RuntimeError: `segments` on a device without kernels.
+
+    Source: the soft line model of "MNIST to handwriting" (2017); derivation in docs/math.md.
+
+    Example:
+        >>> segments = torch.tensor([[0.2, 0.2, 0.8, 0.7]], requires_grad=True)
+        >>> canvas = softraster.draw_segments(segments, softness=6 * 28, size=28)
+        >>> canvas.shape
+        torch.Size([28, 28])
+    """
+    scene = check_scene(segments, softness, size, intensity, composite, tolerance)
+    if scene.segments.device.type not in ("cpu", "meta"):
+        raise RuntimeError(
+            f"segments must be on the CPU: softraster has no kernels for {segments.device} yet."
+            " Move them with segments.cpu()"
+        )
+    canvas = _ops.draw_segments(
+        scene.segments,
+        scene.softness,
+        scene.intensity,
+        scene.height,
+        scene.width,
+        scene.composite,
+        scene.tolerance,
+    )
+    return canvas if canvas.dtype == scene.canvas_dtype else canvas.to(scene.canvas_dtype)
+
+
+def draw_strokes(
+    points: Tensor,
+    size: int | tuple[int, int],
+    *,
+    intensity: float | Tensor | None = None,
+    composite: str = "sum",
+    tolerance: float = DEFAULT_TOLERANCE,
+) -> Tensor:
+    """Draw strokes: chains of points, each joined to the next by a segment of its own softness.
+
+    Args:
+        points: (..., P, 3), x, y, softness, as handwriting models emit them; units as in
+            draw_segments. Point p and p + 1 make segment p, with the softness of point p; that of the
+            last point is not used. Fewer than 2 points draw nothing.
+        size: canvas size in pixels: an int for a square, or (height, width).
+        intensity: of each segment, as in draw_segments: a number, or broadcasting to (..., P - 1).
+        composite: as in draw_segments.
+        tolerance: as in draw_segments.
+
+    Returns:
+        Canvas, (..., height, width), in the dtype of `points`.
+
+    Raises:
+        TypeError, ValueError, RuntimeError: as draw_segments does.
+    """
+    if not isinstance(points, Tensor):
+        raise TypeError(f"points must be a tensor, got {type(points).__name__}")
+    if points.dim() < 2 or points.shape[-1] != 3:
+        raise ValueError(
+            f"points must have the shape (..., P, 3), x y softness, got {tuple(points.shape)}"
+        )
+    ends = points[..., :2]
+    segments = torch.cat([ends[..., :-1, :], ends[..., 1:, :]], dim=-1)
+    return draw_segments(
+        segments,
+        points[..., :-1, 2],
+        size,
+        intensity=intensity,
+        composite=composite,
+        tolerance=tolerance,
+    )
