@@ -82,20 +82,35 @@ SOFTRASTER_HOST_DEVICE double fast_exp(double x) {
 #endif
 }
 
-// Exponents are kept where no product of two exponentials over- or underflows.
+// Exponents stop where a product of two exponentials would over- or underflow.
 template <class T>
-struct ExpRange;
+struct ExpLimit;
 template <>
-struct ExpRange<float> {
-  static constexpr float kFactor = 43.f, kProduct = 86.f;
+struct ExpLimit<float> {
+  static constexpr double value = 43;
 };
 template <>
-struct ExpRange<double> {
-  static constexpr double kFactor = 350.0, kProduct = 700.0;
+struct ExpLimit<double> {
+  static constexpr double value = 350;
 };
 
 // The soft box B(u) = s(k (r - u)) s(k (r + u)), s the logistic function: 1 within r of its centre, 0
 // beyond, even in u (M2). Every factor of the coverage is one.
+template <class T>
+struct BoxShape {
+  T half;      // r
+  T softness;  // k
+  T decay;     // exp(-2 k r)
+  T range;     // |u| - r is clamped to this, where exponents stop
+};
+
+template <class T>
+SOFTRASTER_HOST_DEVICE BoxShape<T> box_shape(double half, double softness) {
+  const double limit = ExpLimit<T>::value;
+  const double exponent = clamp(-2 * softness * half, -2 * limit, 0.0);
+  return {T(half), T(softness), fast_exp(T(exponent)), softness > 0 ? T(limit / softness) : T(1e30)};
+}
+
 template <class T>
 struct Box {
   T value;
@@ -103,18 +118,13 @@ struct Box {
   T far_tail;   // 1 - s(k (r + |u|)): the complement at the other edge
 };
 
-// decay = box_decay(softness, half): one exponential and one division serve the value and both tails.
+// One exponential and one division serve the value and both tails; distance = |u|.
 template <class T>
-SOFTRASTER_HOST_DEVICE T box_decay(T softness, T half) {
-  return fast_exp(clamp(T(-2) * softness * half, -ExpRange<T>::kProduct, T(0)));
-}
-
-template <class T>
-SOFTRASTER_HOST_DEVICE Box<T> soft_box(T distance, T half, T softness, T decay) {
-  const T e = fast_exp(clamp(softness * (distance - half), -ExpRange<T>::kFactor, ExpRange<T>::kFactor));
-  const T inverse = T(1) / ((T(1) + e) * (e + decay));
+SOFTRASTER_HOST_DEVICE Box<T> soft_box(T distance, const BoxShape<T>& shape) {
+  const T e = fast_exp(shape.softness * clamp(distance - shape.half, -shape.range, shape.range));
+  const T inverse = T(1) / ((T(1) + e) * (e + shape.decay));
   const T value = e * inverse;
-  return {value, value * (e + decay), decay * (T(1) + e) * inverse};
+  return {value, value * (e + shape.decay), shape.decay * (T(1) + e) * inverse};
 }
 
 // d log B / d|u|, d log B / dr (both divided by k) and d log B / dk (M5).
@@ -140,9 +150,8 @@ struct Segment {
   double dx, dy;
   double slope;     // shorter over longer axis, |slope| <= 1; 0 for a dot
   double reach;     // beyond this distance a box is below the tolerance (M4)
-  T half_x, half_y;  // half extents of the rectangle, the half pixel around it included
-  T softness;
-  T window_decay, decay_x, decay_y;
+  double softness;
+  BoxShape<T> window, box_x, box_y;  // across the line; and of its rectangle, half a pixel wider
   Axis axis;
   bool valid;  // false: not finite, or negative softness; its canvas becomes NaN
 };
@@ -173,24 +182,22 @@ SOFTRASTER_HOST_DEVICE Segment<T> make_segment(const T* ends, T softness, double
     s.slope = s.dx / s.dy;
   }
   s.reach = per_pixel > 0 ? 0.5 + log_tolerance / per_pixel : HUGE_VAL;
-  s.half_x = T(0.5 * (length_x + 1));
-  s.half_y = T(0.5 * (length_y + 1));
-  s.softness = T(per_pixel);
+  s.softness = per_pixel;
   return s;
 }
 
-// Completes what only visited segments need.
+// Completes what only segments on the canvas need.
 template <class T>
-SOFTRASTER_HOST_DEVICE void prepare_decays(Segment<T>& s) {
-  s.window_decay = box_decay(s.softness, T(0.5));
-  s.decay_x = box_decay(s.softness, s.half_x);
-  s.decay_y = box_decay(s.softness, s.half_y);
+SOFTRASTER_HOST_DEVICE void shape_boxes(Segment<T>& s) {
+  s.window = box_shape<T>(0.5, s.softness);
+  s.box_x = box_shape<T>(0.5 * (fabs(s.dx) + 1), s.softness);
+  s.box_y = box_shape<T>(0.5 * (fabs(s.dy) + 1), s.softness);
 }
 
 // Coverage of a pixel whose centre is `offset` from the line, measured along the shorter axis (M3).
 template <class T>
 SOFTRASTER_HOST_DEVICE T coverage(T offset, T box_x, T box_y, const Segment<T>& s) {
-  return soft_box(T(fabs(offset)), T(0.5), s.softness, s.window_decay).value * box_x * box_y;
+  return soft_box(T(fabs(offset)), s.window).value * box_x * box_y;
 }
 
 // The nearer of the two axes through a dot makes its window, which is then the box itself (M3').
@@ -211,11 +218,11 @@ template <class T>
 SOFTRASTER_HOST_DEVICE CoverageGrad<T> coverage_grad(T grad, T offset, T box_x, T box_y,
                                                      const Segment<T>& s) {
   const T distance = T(fabs(offset));
-  const Box<T> window = soft_box(distance, T(0.5), s.softness, s.window_decay);
+  const Box<T> window = soft_box(distance, s.window);
   const T ink = grad * window.value * box_x * box_y;
-  const T by_distance = ink * s.softness * log_box_by_distance(window);
+  const T by_distance = ink * s.window.softness * log_box_by_distance(window);
   return {ink, offset < 0 ? -by_distance : by_distance,
-          ink * log_box_by_softness(window, distance, T(0.5))};
+          ink * log_box_by_softness(window, distance, s.window.half)};
 }
 
 // How often each box counts in a dot's coverage: twice for the larger, once for the other.

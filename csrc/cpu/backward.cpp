@@ -26,24 +26,28 @@ struct Workspace {
   T* column_ink;  // by column: the ink that box_x's derivatives are weighted with
 };
 
+// One sum a lane. A vector type, because compilers take arrays apart that live through a loop.
 template <class T>
-struct Lanes {
-  T value[kLanes];
+struct LaneSum {
+  typedef T Vector __attribute__((vector_size(kLanes * sizeof(T))));
+  Vector lanes = {};
 
-  SOFTRASTER_HOST_DEVICE void clear() {
-    for (int lane = 0; lane < kLanes; ++lane) value[lane] = 0;
+  SOFTRASTER_HOST_DEVICE void add(const T* values) {
+    Vector more;
+    std::memcpy(&more, values, sizeof more);
+    lanes += more;
   }
   SOFTRASTER_HOST_DEVICE double take() {
     double sum = 0;
-    for (int lane = 0; lane < kLanes; ++lane) sum += value[lane];
-    clear();
+    for (int lane = 0; lane < kLanes; ++lane) sum += lanes[lane];
+    lanes = Vector{};
     return sum;
   }
 };
 
 template <class T>
 struct LaneSums {
-  Lanes<T> ink, by_offset, by_offset_arm, by_softness, by_mid_y, by_half_y;
+  LaneSum<T> ink, by_offset, by_offset_arm, by_softness, by_mid_y, by_half_y;
 };
 
 template <class T>
@@ -59,39 +63,71 @@ SOFTRASTER_HOST_DEVICE void fold_lanes(LaneSums<T>& lanes, SegmentSums& sums) {
 template <class T>
 SOFTRASTER_HOST_DEVICE void fold_columns(const Segment<T>& s, Range columns, const Workspace<T>& work,
                                          SegmentSums& sums) {
-  Lanes<T> mid, half, softness;
-  double mid_sum = 0, half_sum = 0, softness_sum = 0;
-  mid.clear(), half.clear(), softness.clear();
+  LaneSum<T> mid, half, softness;
+  double by_mid = 0, by_half = 0, by_softness = 0;
   int chunks = 0;
   for (int64_t chunk = columns.begin; chunk < columns.end; chunk += kLanes) {
     const T first = T(chunk + 0.5 - s.mid_x);
+    T mids[kLanes], halves[kLanes], softnesses[kLanes];
     for (int lane = 0; lane < kLanes; ++lane) {
       const int64_t column = chunk + lane;
-      const T ink = work.column_ink[column];
-      const T from_mid = first + T(lane);
+      const T ink = work.column_ink[column], from_mid = first + T(lane);
       const Box<T> box = {work.box_x.value[column], work.box_x.near_tail[column],
                           work.box_x.far_tail[column]};
       const T by_distance = ink * log_box_by_distance(box);
-      mid.value[lane] += from_mid < 0 ? by_distance : -by_distance;
-      half.value[lane] += ink * log_box_by_half(box);
-      softness.value[lane] += ink * log_box_by_softness(box, T(fabs(from_mid)), s.half_x);
+      mids[lane] = from_mid < 0 ? by_distance : -by_distance;
+      halves[lane] = ink * log_box_by_half(box);
+      softnesses[lane] = ink * log_box_by_softness(box, T(fabs(from_mid)), s.box_x.half);
       work.column_ink[column] = 0;
     }
+    mid.add(mids), half.add(halves), softness.add(softnesses);
     if (++chunks == kChunksPerFold || chunk + kLanes >= columns.end) {
-      mid_sum += mid.take(), half_sum += half.take(), softness_sum += softness.take();
+      by_mid += mid.take(), by_half += half.take(), by_softness += softness.take();
       chunks = 0;
     }
   }
-  sums.by_mid_x += mid_sum * s.softness;
-  sums.by_half_x += half_sum * s.softness;
-  sums.by_softness += softness_sum;
+  sums.by_mid_x += by_mid * s.softness;
+  sums.by_half_x += by_half * s.softness;
+  sums.by_softness += by_softness;
 }
 
-template <bool masked, class T>
-SOFTRASTER_HOST_DEVICE void load_grad(const T* __restrict grad, const int32_t* __restrict winner,
-                                      int32_t index, int64_t lanes, T* __restrict out) {
-  for (int64_t lane = 0; lane < lanes; ++lane) {
-    out[lane] = !masked || winner[lane] == index ? grad[lane] : T(0);
+// What a row adds to the sums of the whole segment.
+template <class T>
+struct RowSums {
+  LaneSum<T> ink, by_offset;
+};
+
+template <bool masked, Axis axis, class T>
+SOFTRASTER_HOST_DEVICE void gather_chunk(const Segment<T>& s, T offset, T from_mid_x, T box_y,
+                                         const T* __restrict grad, const int32_t* __restrict winner,
+                                         int32_t index, const T* __restrict box_x,
+                                         T* __restrict column_ink, RowSums<T>& row,
+                                         LaneSums<T>& sums) {
+  const T offset_step = axis == Axis::kX ? T(s.slope) : T(-1);
+  T inks[kLanes], row_inks[kLanes], offsets[kLanes], arms[kLanes], softnesses[kLanes];
+  for (int lane = 0; lane < kLanes; ++lane) {
+    const T pixel_grad = !masked || winner[lane] == index ? grad[lane] : T(0);
+    if (axis == Axis::kDot) {
+      inks[lane] = pixel_grad * dot_coverage(box_x[lane], box_y);
+      column_ink[lane] += inks[lane] * dot_power(box_x[lane], box_y);
+      row_inks[lane] = inks[lane] * dot_power(box_y, box_x[lane]);
+    } else {
+      const CoverageGrad<T> pixel =
+          coverage_grad(pixel_grad, offset + T(lane) * offset_step, box_x[lane], box_y, s);
+      inks[lane] = row_inks[lane] = pixel.ink;
+      column_ink[lane] += pixel.ink;
+      offsets[lane] = pixel.by_offset;
+      arms[lane] = pixel.by_offset * (from_mid_x + T(lane));
+      softnesses[lane] = pixel.by_softness;
+    }
+  }
+  row.ink.add(row_inks);
+  if (axis == Axis::kDot) {
+    sums.ink.add(inks);
+  } else {
+    row.by_offset.add(offsets);
+    sums.by_softness.add(softnesses);
+    if (axis == Axis::kX) sums.by_offset_arm.add(arms);
   }
 }
 
@@ -100,58 +136,36 @@ SOFTRASTER_HOST_DEVICE void gather_row(const Segment<T>& s, int64_t row, Range c
                                        const T* grad, const int32_t* winner, int32_t index,
                                        const Workspace<T>& work, LaneSums<T>& sums) {
   const double from_mid_y = row + 0.5 - s.mid_y;
-  const T offset_step = axis == Axis::kX ? T(s.slope) : T(-1);
   const Box<T> box_y = {work.box_y.value[row], work.box_y.near_tail[row], work.box_y.far_tail[row]};
-  Lanes<T> row_ink, row_by_offset;
-  row_ink.clear(), row_by_offset.clear();
+  RowSums<T> row_sums;
   for (int64_t chunk = first_chunk(columns, width); chunk < columns.end; chunk += kLanes) {
-    T pixel_grad[kLanes] = {};
-    const int32_t* chunk_winner = masked ? winner + chunk : nullptr;
-    if (chunk + kLanes <= width) {
-      load_grad<masked>(grad + chunk, chunk_winner, index, kLanes, pixel_grad);
-    } else {
-      load_grad<masked>(grad + chunk, chunk_winner, index, width - chunk, pixel_grad);
-    }
     const double from_mid_x = chunk + 0.5 - s.mid_x;
     const T offset = axis == Axis::kX ? T(s.slope * from_mid_x - from_mid_y)
                                       : T(s.slope * from_mid_y - from_mid_x);
-    const T* box_x = work.box_x.value + chunk;
-    T* column_ink = work.column_ink + chunk;
-    for (int lane = 0; lane < kLanes; ++lane) {
-      if (axis == Axis::kDot) {
-        const T ink = pixel_grad[lane] * dot_coverage(box_x[lane], box_y.value);
-        sums.ink.value[lane] += ink;
-        column_ink[lane] += ink * dot_power(box_x[lane], box_y.value);
-        row_ink.value[lane] += ink * dot_power(box_y.value, box_x[lane]);
-      } else {
-        const CoverageGrad<T> pixel = coverage_grad(
-            pixel_grad[lane], offset + T(lane) * offset_step, box_x[lane], box_y.value, s);
-        column_ink[lane] += pixel.ink;
-        row_ink.value[lane] += pixel.ink;
-        row_by_offset.value[lane] += pixel.by_offset;
-        sums.by_softness.value[lane] += pixel.by_softness;
-        if (axis == Axis::kX) {
-          sums.by_offset_arm.value[lane] += pixel.by_offset * (T(from_mid_x) + T(lane));
-        }
+    const T* chunk_grad = grad + chunk;
+    const int32_t* chunk_winner = masked ? winner + chunk : nullptr;
+    T edge_grad[kLanes] = {};
+    int32_t edge_winner[kLanes] = {};
+    if (chunk + kLanes > width) {  // beyond the right edge there is nothing to read
+      std::copy(chunk_grad, grad + width, edge_grad);
+      chunk_grad = edge_grad;
+      if (masked) {
+        std::copy(chunk_winner, winner + width, edge_winner);
+        chunk_winner = edge_winner;
       }
     }
+    gather_chunk<masked, axis>(s, offset, T(from_mid_x), box_y.value, chunk_grad, chunk_winner, index,
+                               work.box_x.value + chunk, work.column_ink + chunk, row_sums, sums);
   }
-  const T distance = T(fabs(from_mid_y));
-  const T by_distance = s.softness * log_box_by_distance(box_y);
-  const T by_mid = from_mid_y < 0 ? by_distance : -by_distance;
-  const T by_half = s.softness * log_box_by_half(box_y);
-  const T by_softness = log_box_by_softness(box_y, distance, s.half_y);
-  for (int lane = 0; lane < kLanes; ++lane) {
-    const T ink = row_ink.value[lane];
-    if (axis != Axis::kDot) sums.ink.value[lane] += ink;
-    sums.by_mid_y.value[lane] += ink * by_mid;
-    sums.by_half_y.value[lane] += ink * by_half;
-    sums.by_softness.value[lane] += ink * by_softness;
-    sums.by_offset.value[lane] += row_by_offset.value[lane];
-    if (axis == Axis::kY) {
-      sums.by_offset_arm.value[lane] += row_by_offset.value[lane] * T(from_mid_y);
-    }
-  }
+  const T k = s.window.softness, distance = T(fabs(from_mid_y));
+  const T by_distance = k * log_box_by_distance(box_y);
+  const auto ink = row_sums.ink.lanes;
+  if (axis != Axis::kDot) sums.ink.lanes += ink;
+  sums.by_mid_y.lanes += ink * (from_mid_y < 0 ? by_distance : -by_distance);
+  sums.by_half_y.lanes += ink * (k * log_box_by_half(box_y));
+  sums.by_softness.lanes += ink * log_box_by_softness(box_y, distance, s.box_y.half);
+  sums.by_offset.lanes += row_sums.by_offset.lanes;
+  if (axis == Axis::kY) sums.by_offset_arm.lanes += row_sums.by_offset.lanes * T(from_mid_y);
 }
 
 template <bool masked, Axis axis, class T>
@@ -161,7 +175,7 @@ SOFTRASTER_HOST_DEVICE void gather_segment(const Segment<T>& s, Range rows, Rang
                                            SegmentSums& sums) {
   const Range table = {first_chunk(columns, width), columns.end};
   const RowWindow window = row_window(s);
-  LaneSums<T> lanes = {};
+  LaneSums<T> lanes;
   int64_t chunks = 0, rows_since = 0;
   for (int64_t row = rows.begin; row < rows.end; ++row) {
     Range visited = columns;
@@ -199,10 +213,9 @@ SOFTRASTER_HOST_DEVICE void gather(const DrawSegmentsParams<T>& p, const DrawSeg
   if (s.valid) {
     const Range rows = row_support(s, {0, p.height}), columns = column_support(s, {0, p.width});
     if (!rows.empty() && !columns.empty()) {
-      prepare_decays(s);
-      fill_table<true>({first_chunk(columns, p.width), columns.end}, s.mid_x, s.half_x, s.softness,
-                       s.decay_x, work.box_x);
-      fill_table<true>(rows, s.mid_y, s.half_y, s.softness, s.decay_y, work.box_y);
+      shape_boxes(s);
+      fill_table<true>({first_chunk(columns, p.width), columns.end}, s.mid_x, s.box_x, work.box_x);
+      fill_table<true>(rows, s.mid_y, s.box_y, work.box_y);
       const T* grad = g.grad_canvas + item * pixels;
       const int32_t* winner = masked ? g.winner + item * pixels : nullptr;
       const int32_t index = static_cast<int32_t>(at % p.count);

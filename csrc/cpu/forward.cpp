@@ -99,10 +99,9 @@ SOFTRASTER_HOST_DEVICE bool draw_band(const DrawSegmentsParams<T>& p, int64_t it
     const Range rows = row_support(s, band.rows);
     const Range columns = column_support(s, {0, band.width});
     if (rows.empty() || columns.empty()) continue;
-    prepare_decays(s);
-    fill_table<false>({first_chunk(columns, band.width), columns.end}, s.mid_x, s.half_x, s.softness,
-                      s.decay_x, band.box_x);
-    fill_table<false>(rows, s.mid_y, s.half_y, s.softness, s.decay_y, band.box_y);
+    shape_boxes(s);
+    fill_table<false>({first_chunk(columns, band.width), columns.end}, s.mid_x, s.box_x, band.box_x);
+    fill_table<false>(rows, s.mid_y, s.box_y, band.box_y);
     const int32_t index = static_cast<int32_t>(n);
     if (s.axis == Axis::kX) {
       draw_segment<merge, Axis::kX>(s, intensity, rows, columns, index, band);

@@ -55,18 +55,20 @@ SOFTRASTER_HOST_DEVICE int64_t first_chunk(Range columns, int64_t width) {
 // A soft box along one axis, indexed by the pixel. Rooms are rounded up: see table_room.
 template <class T>
 struct BoxTable {
-  T *value, *near_tail, *far_tail;
+  T* __restrict value;
+  T* __restrict near_tail;
+  T* __restrict far_tail;
 };
 
 SOFTRASTER_HOST_DEVICE int64_t table_room(int64_t pixels) { return pixels + 2 * kLanes; }
 
 template <bool with_tails, class T>
-SOFTRASTER_HOST_DEVICE void fill_table(Range pixels, double middle, T half, T softness, T decay,
+SOFTRASTER_HOST_DEVICE void fill_table(Range pixels, double middle, const BoxShape<T>& shape,
                                        BoxTable<T> table) {
   for (int64_t chunk = pixels.begin; chunk < pixels.end; chunk += kLanes) {
     const T first = T(chunk + 0.5 - middle);
     for (int lane = 0; lane < kLanes; ++lane) {
-      const Box<T> box = soft_box(T(fabs(first + T(lane))), half, softness, decay);
+      const Box<T> box = soft_box(T(fabs(first + T(lane))), shape);
       table.value[chunk + lane] = box.value;
       if (with_tails) {
         table.near_tail[chunk + lane] = box.near_tail;
