@@ -17,9 +17,7 @@ using torch::headeronly::ScalarType;
 using torch::stable::Tensor;
 using namespace softraster;
 
-Tensor dense(const Tensor& t) {
-  return t.is_contiguous() ? t : torch::stable::contiguous(t);
-}
+Tensor dense(const Tensor& t) { return t.is_contiguous() ? t : torch::stable::contiguous(t); }
 
 template <class T>
 const T* data(const Tensor& t) {
@@ -30,7 +28,8 @@ T* mutable_data(const Tensor& t) {
   return static_cast<T*>(t.data_ptr());
 }
 
-// What both passes are given, checked. Users' mistakes are named by softraster/api.py; this guards memory.
+// What both passes are given, checked. Users' mistakes are named by softraster/api.py; this guards
+// memory.
 struct Scene {
   Tensor segments, softness, intensity;
   int64_t batch = 1, count, height, width;
@@ -77,8 +76,14 @@ struct Scene {
 
   template <class T>
   DrawSegmentsParams<T> params() const {
-    return {batch,         count,          height,         width,
-            composite,     log_tolerance,  data<T>(segments), data<T>(softness),
+    return {batch,
+            count,
+            height,
+            width,
+            composite,
+            log_tolerance,
+            data<T>(segments),
+            data<T>(softness),
             intensity.numel() == 0 ? nullptr : data<T>(intensity)};
   }
 };
@@ -149,7 +154,7 @@ STABLE_TORCH_LIBRARY_IMPL(softraster, CPU, m) {
 
 // Importing softraster._C loads this library, which registers the operators above.
 PyMODINIT_FUNC PyInit__C(void) {
-  static PyModuleDef module = {PyModuleDef_HEAD_INIT, "_C", nullptr, -1, nullptr,
-                               nullptr,               nullptr, nullptr, nullptr};
+  static PyModuleDef module = {
+      PyModuleDef_HEAD_INIT, "_C", nullptr, -1, nullptr, nullptr, nullptr, nullptr, nullptr};
   return PyModule_Create(&module);
 }

@@ -1,8 +1,8 @@
 // The maths of one segment at one pixel: coverage and its derivatives, values in, values out.
 // g++ and nvcc both compile it; loops, threads and memory are left to cpu/ and cuda/.
 //
-// Lengths are in pixels, and softness is per pixel. docs/math.md numbers the equations (M1, M2, ...)
-// that the comments name.
+// Lengths are in pixels, and softness is per pixel. docs/math.md numbers the equations (M1, M2,
+// ...) that the comments name.
 #pragma once
 #include <cmath>
 #include <cstdint>
@@ -27,13 +27,14 @@ SOFTRASTER_HOST_DEVICE T clamp(T x, T low, T high) {
   return x > high ? high : x;
 }
 
-// exp(x) for |x| within the range where the result is a normal number: branch-free, so that loops over
-// it become vector code. Relative error under 2e-7 (float) and 4e-16 (double).
+// exp(x) for |x| within the range where the result is a normal number: branch-free, so that loops
+// over it become vector code. Relative error under 2e-7 (float) and 4e-16 (double).
 SOFTRASTER_HOST_DEVICE float fast_exp(float x) {
 #if defined(__CUDA_ARCH__)
   return expf(x);
 #else
-  const float shifted = x * 1.44269504f + 12582912.f;  // 1.5 * 2^23: the low bits are now round(x / ln 2)
+  const float shifted =
+      x * 1.44269504f + 12582912.f;  // 1.5 * 2^23: the low bits are now round(x / ln 2)
   const float n = shifted - 12582912.f;
   const float r = (x - n * 0.693359375f) + n * 2.12194440e-4f;  // ln 2 in two parts
   float poly = 0.0013836793f;  // minimax on |r| <= ln 2 / 2, relative error 2e-9 before rounding
@@ -94,8 +95,8 @@ struct ExpLimit<double> {
   static constexpr double value = 350;
 };
 
-// The soft box B(u) = s(k (r - u)) s(k (r + u)), s the logistic function: 1 within r of its centre, 0
-// beyond, even in u (M2). Every factor of the coverage is one.
+// The soft box B(u) = s(k (r - u)) s(k (r + u)), s the logistic function: 1 within r of its centre,
+// 0 beyond, even in u (M2). Every factor of the coverage is one.
 template <class T>
 struct BoxShape {
   T half;      // r
@@ -108,7 +109,8 @@ template <class T>
 SOFTRASTER_HOST_DEVICE BoxShape<T> box_shape(double half, double softness) {
   const double limit = ExpLimit<T>::value;
   const double exponent = clamp(-2 * softness * half, -2 * limit, 0.0);
-  return {T(half), T(softness), fast_exp(T(exponent)), softness > 0 ? T(limit / softness) : T(1e30)};
+  return {T(half), T(softness), fast_exp(T(exponent)),
+          softness > 0 ? T(limit / softness) : T(1e30)};
 }
 
 template <class T>
@@ -148,8 +150,8 @@ template <class T>
 struct Segment {
   double mid_x, mid_y;
   double dx, dy;
-  double slope;     // shorter over longer axis, |slope| <= 1; 0 for a dot
-  double reach;     // beyond this distance a box is below the tolerance (M4)
+  double slope;  // shorter over longer axis, |slope| <= 1; 0 for a dot
+  double reach;  // beyond this distance a box is below the tolerance (M4)
   double softness;
   BoxShape<T> window, box_x, box_y;  // across the line; and of its rectangle, half a pixel wider
   Axis axis;
@@ -173,7 +175,7 @@ SOFTRASTER_HOST_DEVICE Segment<T> make_segment(const T* ends, T softness, double
   const double length_x = fabs(s.dx), length_y = fabs(s.dy);
   if (length_x < kDotLength && length_y < kDotLength) {
     s.axis = Axis::kDot;
-    s.slope = 0;
+    s.dx = s.dy = s.slope = 0;
   } else if (length_x >= length_y) {
     s.axis = Axis::kX;
     s.slope = s.dy / s.dx;
@@ -209,9 +211,9 @@ SOFTRASTER_HOST_DEVICE T dot_coverage(T box_x, T box_y) {
 // One pixel's share of a segment's gradient, given grad = d loss / d coverage (M6).
 template <class T>
 struct CoverageGrad {
-  T ink;             // grad * coverage: what the boxes' logarithmic derivatives are weighted with
-  T by_offset;       // with respect to offset
-  T by_softness;     // through the window; the boxes add theirs
+  T ink;          // grad * coverage: what the boxes' logarithmic derivatives are weighted with
+  T by_offset;    // with respect to offset
+  T by_softness;  // through the window; the boxes add theirs
 };
 
 template <class T>
@@ -234,8 +236,8 @@ SOFTRASTER_HOST_DEVICE T dot_power(T box, T other_box) {
 // Sums of a segment's pixels, per unit of intensity.
 struct SegmentSums {
   double ink;                       // sum of grad * coverage
-  double by_offset, by_offset_arm;  // sums of by_offset, and of by_offset times the distance along the
-                                    // longer axis from the midpoint
+  double by_offset, by_offset_arm;  // sums of by_offset, and of by_offset times the distance along
+                                    // the longer axis from the midpoint
   double by_mid_x, by_mid_y;        // through the boxes' centres
   double by_half_x, by_half_y;      // through the boxes' half extents
   double by_softness;
@@ -251,7 +253,8 @@ template <class T>
 SOFTRASTER_HOST_DEVICE SegmentGrad segment_grad(const SegmentSums& sums, const Segment<T>& s,
                                                 double side) {
   double mid_x = sums.by_mid_x, mid_y = sums.by_mid_y;
-  const double sign_x = s.dx > 0 ? 1 : (s.dx < 0 ? -1 : 0), sign_y = s.dy > 0 ? 1 : (s.dy < 0 ? -1 : 0);
+  const double sign_x = s.dx > 0 ? 1 : (s.dx < 0 ? -1 : 0),
+               sign_y = s.dy > 0 ? 1 : (s.dy < 0 ? -1 : 0);
   double by_dx = 0.5 * sign_x * sums.by_half_x, by_dy = 0.5 * sign_y * sums.by_half_y;
   if (s.axis == Axis::kX) {  // offset = slope * (x - mid_x) - (y - mid_y)
     mid_x -= s.slope * sums.by_offset;

@@ -1,7 +1,7 @@
 """Checks and broadcasts the arguments of draw_segments, for the fused op and the reference alike.
 
-Every error names the argument, the rule and what it got. No formulas, and no look at tensors' values:
-that would wait for a GPU.
+Every error names the argument, the rule and what it got. No formulas, and no look at tensors'
+values: that would wait for a GPU.
 """
 
 from __future__ import annotations
@@ -117,7 +117,9 @@ def _per_segment(name: str, value: float | Tensor, segments: Tensor, highest: fl
     if value.dtype != segments.dtype and not (
         value.dtype in DTYPES and torch.is_autocast_enabled(segments.device.type)
     ):
-        raise TypeError(f"{name} must have the dtype of segments, {segments.dtype}, got {value.dtype}")
+        raise TypeError(
+            f"{name} must have the dtype of segments, {segments.dtype}, got {value.dtype}"
+        )
     return value
 
 

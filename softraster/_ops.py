@@ -1,4 +1,4 @@
-"""Loads the extension, and tells torch how its operators differentiate, batch and look to the compiler.
+"""Loads the extension; tells torch how its operators differentiate, batch and look to compilers.
 
 No formulas, and no checks of users' arguments: those are api.py's.
 """
@@ -45,8 +45,10 @@ def _batched(op: Any) -> Any:
         moved = []
         for arg, dim in zip(args, in_dims, strict=True):
             if isinstance(arg, Tensor):
-                arg = arg.movedim(dim, 0) if dim is not None else arg[None].expand(
-                    info.batch_size, *arg.shape
+                arg = (
+                    arg.movedim(dim, 0)
+                    if dim is not None
+                    else arg[None].expand(info.batch_size, *arg.shape)
                 )
             moved.append(arg)
         out = op(*moved)
@@ -84,7 +86,9 @@ class _DrawSegments(torch.autograd.Function):
     """Eager mode and torch.compile: saving in forward costs a third of setup_context's time."""
 
     @staticmethod
-    def forward(ctx: Any, segments: Tensor, softness: Tensor, intensity: Tensor, *options: Any) -> Tensor:
+    def forward(
+        ctx: Any, segments: Tensor, softness: Tensor, intensity: Tensor, *options: Any
+    ) -> Tensor:
         ctx.save_for_backward(segments, softness, intensity)
         ctx.options = options
         return _forward(segments, softness, intensity, *options)

@@ -27,9 +27,9 @@ def draw_segments(
     Args:
         segments: (..., N, 4), x1, y1, x2, y2. Any leading batch dimensions; N may be 0. Points may
             lie off the canvas. A segment shorter than a millionth of a pixel is a dot.
-        softness: 0 or more, per unit: edges are `sigmoid(softness * distance)`, so a *larger* number
-            draws a harder line, and 0 a constant faint grey of 1/64. 6 * side looks crisp. A number,
-            or a tensor that broadcasts to (..., N).
+        softness: 0 or more, per unit: edges are `sigmoid(softness * distance)`, so a *larger*
+            number draws a harder line, and 0 a constant faint grey of 1/64. 6 * side looks crisp.
+            A number, or a tensor that broadcasts to (..., N).
         size: canvas size in pixels: an int for a square, or (height, width).
         intensity: how strongly a segment inks, from 0 to 1; 0 means absent, which serves ragged
             batches and lifted pens. A number, or a tensor that broadcasts to (..., N). Default 1.
@@ -38,13 +38,14 @@ def draw_segments(
             its gradient; work then grows with the ink. In [0, 1); 0 visits every pixel.
 
     Returns:
-        Canvas, (..., height, width), in the dtype of `segments`. float16 and bfloat16 are computed in
-        float32; under autocast they also give a float32 canvas.
+        Canvas, (..., height, width), in the dtype of `segments`. float16 and bfloat16 are computed
+        in float32; under autocast they also give a float32 canvas.
 
-        A segment that is NaN or infinite, or has negative softness, makes its own canvas and its own
-        gradient NaN, and touches no other item of the batch. Where the gradient jumps, one side is
-        taken: at exactly 45 degrees that of the flatter segment, between equal coverages under "max"
-        that of the first segment. Second derivatives raise RuntimeError.
+        Tensors' values are not checked. A segment that is NaN or infinite, or has negative
+        softness, makes its own canvas and its own gradient NaN, and touches no other item of the
+        batch. Where the gradient jumps, one side is taken: at exactly 45 degrees that of the
+        flatter segment, between equal coverages under "max" that of the first segment. Along an
+        axis, and for a dot, it is the mean of both sides. Second derivatives raise RuntimeError.
 
     Raises:
         TypeError: an argument of the wrong type or dtype.
@@ -89,8 +90,8 @@ def draw_strokes(
 
     Args:
         points: (..., P, 3), x, y, softness, as handwriting models emit them; units as in
-            draw_segments. Point p and p + 1 make segment p, with the softness of point p; that of the
-            last point is not used. Fewer than 2 points draw nothing.
+            draw_segments. Points p and p + 1 make segment p, with the softness of point p; that of
+            the last point is not used. Fewer than 2 points draw nothing.
         size: canvas size in pixels: an int for a square, or (height, width).
         intensity: of each segment, as in draw_segments: a number, or broadcasting to (..., P - 1).
         composite: as in draw_segments.

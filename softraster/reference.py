@@ -39,11 +39,10 @@ def draw_segments(
         layers = layers * scene.intensity[..., None, None]
         finite = finite + 0 * scene.intensity
     # One layer of zeros first: the canvas before anything is drawn, and the answer for N = 0.
-    layers = torch.cat([torch.zeros_like(layers[..., :1, :, :]), layers], dim=-3)
-    if scene.composite == "sum":
-        canvas = layers.sum(-3)
-    else:
-        canvas = layers.max(-3).values  # of equal layers the first has the gradient
+    blank = layers.new_zeros(*layers.shape[:-3], 1, scene.height, scene.width)
+    layers = torch.cat([blank, layers], dim=-3)
+    # Of equal layers, max gives the first the gradient.
+    canvas = layers.sum(-3) if scene.composite == "sum" else layers.max(-3).values
     return (canvas + finite.sum(-1)[..., None, None]).to(scene.canvas_dtype)
 
 
@@ -67,9 +66,14 @@ def coverage(segments: Tensor, softness: Tensor, height: int, width: int) -> Ten
     def soften(t: Tensor) -> Tensor:
         return torch.sigmoid(k * t)
 
-    # The line through the segment's midpoint crosses column j at y = v, and row i at x = u.
-    slope_v, slope_u = _slopes(x2 - x1, y2 - y1, h)
+    # The line through the segment's midpoint crosses column j at y = v, and row i at x = u. Along a
+    # dot, which has no direction, both stay at the midpoint.
     xm, ym = (x1 + x2) / 2, (y1 + y2) / 2
+    dx, dy = x2 - x1, y2 - y1
+    dot = (dx.abs() < DOT_LENGTH * h) & (dy.abs() < DOT_LENGTH * h)
+    x1, x2, y1, y2 = (torch.where(dot, m, e) for m, e in ((xm, x1), (xm, x2), (ym, y1), (ym, y2)))
+    slope_v = torch.where(dot, 0, _divide(dy, dx))
+    slope_u = torch.where(dot, 0, _divide(dx, dy))
     v = ((j + 0.5) * h - xm) * slope_v + ym
     u = ((i + 0.5) * h - ym) * slope_u + xm
     vertical = soften(v - i * h) * soften((i + 1) * h - v)
@@ -84,12 +88,6 @@ def coverage(segments: Tensor, softness: Tensor, height: int, width: int) -> Ten
     return torch.maximum(vertical, horizontal) * rectangle
 
 
-def _slopes(dx: Tensor, dy: Tensor, h: float) -> tuple[Tensor, Tensor]:
-    """dy / dx and dx / dy; both 0 for a dot. A divisor of 0 becomes tiny: that mask never wins."""
-    dot = (dx.abs() < DOT_LENGTH * h) & (dy.abs() < DOT_LENGTH * h)
-
-    def divide(a: Tensor, b: Tensor) -> Tensor:
-        b = torch.where(b.abs() < 1e-18, torch.full_like(b, 1e-18), b)
-        return torch.where(dot, 0, a / torch.where(dot, 1, b))
-
-    return divide(dy, dx), divide(dx, dy)
+def _divide(a: Tensor, b: Tensor) -> Tensor:
+    """a / b, a tiny divisor standing in for 0: the mask that it is for loses to the other."""
+    return a / torch.where(b.abs() < 1e-18, torch.full_like(b, 1e-18), b)

@@ -1,23 +1,20 @@
-// Backward on the CPU: parallel over segments. Each gathers its gradient over the pixels it reaches,
-// drawing them anew, so nothing is saved by the forward pass and no two threads write one place.
+// Backward on the CPU: parallel over segments. Each gathers its gradient over the pixels it
+// reaches, drawing them anew, so nothing is saved by the forward pass and no two threads write one
+// place.
 #include <algorithm>
 #include <limits>
 #include <vector>
 
 #include "../draw_segments.h"
-#include "parallel.h"
 #include "support.h"
 
 namespace softraster {
 namespace cpu {
 
-void find_winners(const DrawSegmentsParams<float>& p, int32_t* winner);
-void find_winners(const DrawSegmentsParams<double>& p, int32_t* winner);
-
 namespace {
 
-// Sums in T drift when a segment covers very many pixels: after so many chunks or rows they are folded
-// into double.
+// Sums in T drift when a segment covers very many pixels: after so many chunks or rows they are
+// folded into double.
 constexpr int kChunksPerFold = 64;
 
 template <class T>
@@ -32,12 +29,12 @@ struct LaneSum {
   typedef T Vector __attribute__((vector_size(kLanes * sizeof(T))));
   Vector lanes = {};
 
-  SOFTRASTER_HOST_DEVICE void add(const T* values) {
+  SOFTRASTER_INLINE void add(const T* values) {
     Vector more;
     std::memcpy(&more, values, sizeof more);
     lanes += more;
   }
-  SOFTRASTER_HOST_DEVICE double take() {
+  SOFTRASTER_INLINE double take() {
     double sum = 0;
     for (int lane = 0; lane < kLanes; ++lane) sum += lanes[lane];
     lanes = Vector{};
@@ -51,7 +48,7 @@ struct LaneSums {
 };
 
 template <class T>
-SOFTRASTER_HOST_DEVICE void fold_lanes(LaneSums<T>& lanes, SegmentSums& sums) {
+SOFTRASTER_INLINE void fold_lanes(LaneSums<T>& lanes, SegmentSums& sums) {
   sums.ink += lanes.ink.take();
   sums.by_offset += lanes.by_offset.take();
   sums.by_offset_arm += lanes.by_offset_arm.take();
@@ -61,8 +58,8 @@ SOFTRASTER_HOST_DEVICE void fold_lanes(LaneSums<T>& lanes, SegmentSums& sums) {
 }
 
 template <class T>
-SOFTRASTER_HOST_DEVICE void fold_columns(const Segment<T>& s, Range columns, const Workspace<T>& work,
-                                         SegmentSums& sums) {
+SOFTRASTER_INLINE void fold_columns(const Segment<T>& s, Range columns, const Workspace<T>& work,
+                                    SegmentSums& sums) {
   LaneSum<T> mid, half, softness;
   double by_mid = 0, by_half = 0, by_softness = 0;
   int chunks = 0;
@@ -98,22 +95,21 @@ struct RowSums {
 };
 
 template <bool masked, Axis axis, class T>
-SOFTRASTER_HOST_DEVICE void gather_chunk(const Segment<T>& s, T offset, T from_mid_x, T box_y,
-                                         const T* __restrict grad, const int32_t* __restrict winner,
-                                         int32_t index, const T* __restrict box_x,
-                                         T* __restrict column_ink, RowSums<T>& row,
-                                         LaneSums<T>& sums) {
-  const T offset_step = axis == Axis::kX ? T(s.slope) : T(-1);
+SOFTRASTER_INLINE void gather_chunk(const Segment<T>& s, Offset<T> offset, T from_mid_x, T box_y,
+                                    const T* __restrict grad, const int32_t* __restrict winner,
+                                    int32_t index, const T* __restrict box_x,
+                                    T* __restrict column_ink, RowSums<T>& row, LaneSums<T>& sums) {
   T inks[kLanes], row_inks[kLanes], offsets[kLanes], arms[kLanes], softnesses[kLanes];
   for (int lane = 0; lane < kLanes; ++lane) {
-    const T pixel_grad = !masked || winner[lane] == index ? grad[lane] : T(0);
+    const bool counts = !masked || winner[lane] == index || winner[lane] == kEverybody;
+    const T pixel_grad = counts ? grad[lane] : T(0);
     if (axis == Axis::kDot) {
       inks[lane] = pixel_grad * dot_coverage(box_x[lane], box_y);
       column_ink[lane] += inks[lane] * dot_power(box_x[lane], box_y);
       row_inks[lane] = inks[lane] * dot_power(box_y, box_x[lane]);
     } else {
       const CoverageGrad<T> pixel =
-          coverage_grad(pixel_grad, offset + T(lane) * offset_step, box_x[lane], box_y, s);
+          coverage_grad(pixel_grad, offset.first + T(lane) * offset.step, box_x[lane], box_y, s);
       inks[lane] = row_inks[lane] = pixel.ink;
       column_ink[lane] += pixel.ink;
       offsets[lane] = pixel.by_offset;
@@ -132,16 +128,13 @@ SOFTRASTER_HOST_DEVICE void gather_chunk(const Segment<T>& s, T offset, T from_m
 }
 
 template <bool masked, Axis axis, class T>
-SOFTRASTER_HOST_DEVICE void gather_row(const Segment<T>& s, int64_t row, Range columns, int64_t width,
-                                       const T* grad, const int32_t* winner, int32_t index,
-                                       const Workspace<T>& work, LaneSums<T>& sums) {
+SOFTRASTER_INLINE void gather_row(const Segment<T>& s, int64_t row, Range columns, int64_t width,
+                                  const T* grad, const int32_t* winner, int32_t index,
+                                  const Workspace<T>& work, LaneSums<T>& sums) {
   const double from_mid_y = row + 0.5 - s.mid_y;
   const Box<T> box_y = {work.box_y.value[row], work.box_y.near_tail[row], work.box_y.far_tail[row]};
   RowSums<T> row_sums;
   for (int64_t chunk = first_chunk(columns, width); chunk < columns.end; chunk += kLanes) {
-    const double from_mid_x = chunk + 0.5 - s.mid_x;
-    const T offset = axis == Axis::kX ? T(s.slope * from_mid_x - from_mid_y)
-                                      : T(s.slope * from_mid_y - from_mid_x);
     const T* chunk_grad = grad + chunk;
     const int32_t* chunk_winner = masked ? winner + chunk : nullptr;
     T edge_grad[kLanes] = {};
@@ -154,7 +147,8 @@ SOFTRASTER_HOST_DEVICE void gather_row(const Segment<T>& s, int64_t row, Range c
         chunk_winner = edge_winner;
       }
     }
-    gather_chunk<masked, axis>(s, offset, T(from_mid_x), box_y.value, chunk_grad, chunk_winner, index,
+    gather_chunk<masked, axis>(s, chunk_offset<axis>(s, row, chunk), T(chunk + 0.5 - s.mid_x),
+                               box_y.value, chunk_grad, chunk_winner, index,
                                work.box_x.value + chunk, work.column_ink + chunk, row_sums, sums);
   }
   const T k = s.window.softness, distance = T(fabs(from_mid_y));
@@ -169,20 +163,15 @@ SOFTRASTER_HOST_DEVICE void gather_row(const Segment<T>& s, int64_t row, Range c
 }
 
 template <bool masked, Axis axis, class T>
-SOFTRASTER_HOST_DEVICE void gather_segment(const Segment<T>& s, Range rows, Range columns,
-                                           int64_t width, const T* grad_canvas, const int32_t* winner,
-                                           int32_t index, const Workspace<T>& work,
-                                           SegmentSums& sums) {
-  const Range table = {first_chunk(columns, width), columns.end};
+SOFTRASTER_INLINE void gather_segment(const Segment<T>& s, Range rows, Range columns, int64_t width,
+                                      const T* grad_canvas, const int32_t* winner, int32_t index,
+                                      const Workspace<T>& work, SegmentSums& sums) {
+  const Range table = chunk_range(columns, width);
   const RowWindow window = row_window(s);
   LaneSums<T> lanes;
   int64_t chunks = 0, rows_since = 0;
   for (int64_t row = rows.begin; row < rows.end; ++row) {
-    Range visited = columns;
-    if (axis != Axis::kDot) {
-      const double middle = s.mid_x + window.step * (row + 0.5 - s.mid_y);
-      visited = clip(middle - window.arm, middle + window.arm, columns);
-    }
+    const Range visited = visited_columns<axis>(s, window, row, columns);
     if (!visited.empty()) {
       gather_row<masked, axis>(s, row, visited, width, grad_canvas + row * width,
                                masked ? winner + row * width : nullptr, index, work, lanes);
@@ -202,8 +191,8 @@ SOFTRASTER_HOST_DEVICE void gather_segment(const Segment<T>& s, Range rows, Rang
 }
 
 template <bool masked, class T>
-SOFTRASTER_HOST_DEVICE void gather(const DrawSegmentsParams<T>& p, const DrawSegmentsGrads<T>& g,
-                                   int64_t at, const Workspace<T>& work) {
+SOFTRASTER_INLINE void gather(const DrawSegmentsParams<T>& p, const DrawSegmentsGrads<T>& g,
+                              int64_t at, const Workspace<T>& work) {
   const T nan = std::numeric_limits<T>::quiet_NaN();
   const double side = p.side();
   const int64_t item = at / p.count, pixels = p.height * p.width;
@@ -214,17 +203,20 @@ SOFTRASTER_HOST_DEVICE void gather(const DrawSegmentsParams<T>& p, const DrawSeg
     const Range rows = row_support(s, {0, p.height}), columns = column_support(s, {0, p.width});
     if (!rows.empty() && !columns.empty()) {
       shape_boxes(s);
-      fill_table<true>({first_chunk(columns, p.width), columns.end}, s.mid_x, s.box_x, work.box_x);
-      fill_table<true>(rows, s.mid_y, s.box_y, work.box_y);
+      fill_table<true>(chunk_range(columns, p.width), s.mid_x, s.box_x, work.box_x);
+      fill_table<true>(aligned(rows), s.mid_y, s.box_y, work.box_y);
       const T* grad = g.grad_canvas + item * pixels;
       const int32_t* winner = masked ? g.winner + item * pixels : nullptr;
       const int32_t index = static_cast<int32_t>(at % p.count);
       if (s.axis == Axis::kX) {
-        gather_segment<masked, Axis::kX>(s, rows, columns, p.width, grad, winner, index, work, sums);
+        gather_segment<masked, Axis::kX>(s, rows, columns, p.width, grad, winner, index, work,
+                                         sums);
       } else if (s.axis == Axis::kY) {
-        gather_segment<masked, Axis::kY>(s, rows, columns, p.width, grad, winner, index, work, sums);
+        gather_segment<masked, Axis::kY>(s, rows, columns, p.width, grad, winner, index, work,
+                                         sums);
       } else {
-        gather_segment<masked, Axis::kDot>(s, rows, columns, p.width, grad, winner, index, work, sums);
+        gather_segment<masked, Axis::kDot>(s, rows, columns, p.width, grad, winner, index, work,
+                                           sums);
       }
     }
   }
@@ -237,9 +229,8 @@ SOFTRASTER_HOST_DEVICE void gather(const DrawSegmentsParams<T>& p, const DrawSeg
 }
 
 template <class T>
-SOFTRASTER_HOST_DEVICE void gather_range(const DrawSegmentsParams<T>& p,
-                                         const DrawSegmentsGrads<T>& g, Range range,
-                                         const Workspace<T>& work) {
+SOFTRASTER_INLINE void gather_range(const DrawSegmentsParams<T>& p, const DrawSegmentsGrads<T>& g,
+                                    Range range, const Workspace<T>& work) {
   for (int64_t at = range.begin; at < range.end; ++at) {
     if (g.winner) {
       gather<true>(p, g, at, work);
@@ -249,23 +240,15 @@ SOFTRASTER_HOST_DEVICE void gather_range(const DrawSegmentsParams<T>& p,
   }
 }
 
-SOFTRASTER_VECTOR_CLONES void gather_float(const DrawSegmentsParams<float>& p,
+SOFTRASTER_VECTOR_CLONES void gather_clone(const DrawSegmentsParams<float>& p,
                                            const DrawSegmentsGrads<float>& g, Range range,
                                            const Workspace<float>& work) {
   gather_range(p, g, range, work);
 }
-SOFTRASTER_VECTOR_CLONES void gather_double(const DrawSegmentsParams<double>& p,
-                                            const DrawSegmentsGrads<double>& g, Range range,
-                                            const Workspace<double>& work) {
+SOFTRASTER_VECTOR_CLONES void gather_clone(const DrawSegmentsParams<double>& p,
+                                           const DrawSegmentsGrads<double>& g, Range range,
+                                           const Workspace<double>& work) {
   gather_range(p, g, range, work);
-}
-void gather_clone(const DrawSegmentsParams<float>& p, const DrawSegmentsGrads<float>& g, Range range,
-                  const Workspace<float>& work) {
-  gather_float(p, g, range, work);
-}
-void gather_clone(const DrawSegmentsParams<double>& p, const DrawSegmentsGrads<double>& g, Range range,
-                  const Workspace<double>& work) {
-  gather_double(p, g, range, work);
 }
 
 template <class T>

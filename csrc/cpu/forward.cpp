@@ -1,11 +1,11 @@
-// Forward on the CPU: parallel over bands of rows. A band walks the segments in order and adds each to
-// the pixels that it reaches, so a pixel's sum has one order, whatever the bands and the threads.
+// Forward on the CPU: parallel over bands of rows. A band walks the segments in order and adds each
+// to the pixels that it reaches, so a pixel's sum has one order, whatever the bands and the
+// threads.
 #include <algorithm>
 #include <limits>
 #include <vector>
 
 #include "../draw_segments.h"
-#include "parallel.h"
 #include "support.h"
 
 namespace softraster {
@@ -23,14 +23,14 @@ struct Band {
   int32_t* winner;  // (height, width), for kWinner
   BoxTable<T> box_x, box_y;
 
-  SOFTRASTER_HOST_DEVICE T* canvas_row(int64_t row, Merge merge) const {
+  SOFTRASTER_INLINE T* canvas_row(int64_t row, Merge merge) const {
     return canvas + (merge == Merge::kWinner ? row - rows.begin : row) * width;
   }
 };
 
 template <Merge merge, class T>
-SOFTRASTER_HOST_DEVICE void merge_pixels(const T* __restrict values, int64_t lanes, int32_t index,
-                                         T* __restrict canvas, int32_t* __restrict winner) {
+SOFTRASTER_INLINE void merge_pixels(const T* __restrict values, int64_t lanes, int32_t index,
+                                    T* __restrict canvas, int32_t* __restrict winner) {
   for (int64_t lane = 0; lane < lanes; ++lane) {
     const T value = values[lane], before = canvas[lane];
     if (merge == Merge::kSum) {
@@ -43,27 +43,23 @@ SOFTRASTER_HOST_DEVICE void merge_pixels(const T* __restrict values, int64_t lan
 }
 
 template <Merge merge, Axis axis, class T>
-SOFTRASTER_HOST_DEVICE void draw_row(const Segment<T>& s, T row_scale, int64_t row, Range columns,
-                                     int32_t index, const Band<T>& band) {
-  const double from_mid_y = row + 0.5 - s.mid_y;
+SOFTRASTER_INLINE void draw_row(const Segment<T>& s, T intensity, int64_t row, Range columns,
+                                int32_t index, const Band<T>& band) {
+  const T box_y = band.box_y.value[row];
   T* canvas = band.canvas_row(row, merge);
   int32_t* winner = merge == Merge::kWinner ? band.winner + row * band.width : nullptr;
-  const T offset_step = axis == Axis::kX ? T(s.slope) : T(-1);
   for (int64_t chunk = first_chunk(columns, band.width); chunk < columns.end; chunk += kLanes) {
-    const double from_mid_x = chunk + 0.5 - s.mid_x;
-    const T offset = axis == Axis::kX ? T(s.slope * from_mid_x - from_mid_y)
-                                      : T(s.slope * from_mid_y - from_mid_x);
+    const Offset<T> offset = chunk_offset<axis>(s, row, chunk);
     const T* box_x = band.box_x.value + chunk;
     T values[kLanes];
     for (int lane = 0; lane < kLanes; ++lane) {
-      values[lane] = axis == Axis::kDot
-                         ? dot_coverage(box_x[lane], band.box_y.value[row])
-                         : coverage(offset + T(lane) * offset_step, box_x[lane],
-                                    band.box_y.value[row], s);
-      values[lane] *= row_scale;
+      const T covered = axis == Axis::kDot
+                            ? dot_coverage(box_x[lane], box_y)
+                            : coverage(offset.first + T(lane) * offset.step, box_x[lane], box_y, s);
+      values[lane] = intensity * covered;
     }
     int32_t* chunk_winner = merge == Merge::kWinner ? winner + chunk : nullptr;
-    if (chunk + kLanes <= band.width) {
+    if (chunk + kLanes <= band.width) {  // a constant number of lanes makes vector code
       merge_pixels<merge>(values, kLanes, index, canvas + chunk, chunk_winner);
     } else {
       merge_pixels<merge>(values, band.width - chunk, index, canvas + chunk, chunk_winner);
@@ -72,23 +68,19 @@ SOFTRASTER_HOST_DEVICE void draw_row(const Segment<T>& s, T row_scale, int64_t r
 }
 
 template <Merge merge, Axis axis, class T>
-SOFTRASTER_HOST_DEVICE void draw_segment(const Segment<T>& s, T intensity, Range rows, Range columns,
-                                         int32_t index, const Band<T>& band) {
+SOFTRASTER_INLINE void draw_segment(const Segment<T>& s, T intensity, Range rows, Range columns,
+                                    int32_t index, const Band<T>& band) {
   const RowWindow window = row_window(s);
   for (int64_t row = rows.begin; row < rows.end; ++row) {
-    Range visited = columns;
-    if (axis != Axis::kDot) {
-      const double middle = s.mid_x + window.step * (row + 0.5 - s.mid_y);
-      visited = clip(middle - window.arm, middle + window.arm, columns);
-    }
+    const Range visited = visited_columns<axis>(s, window, row, columns);
     if (!visited.empty()) draw_row<merge, axis>(s, intensity, row, visited, index, band);
   }
 }
 
 // False where a segment is invalid: its canvas is to become NaN.
 template <Merge merge, class T>
-SOFTRASTER_HOST_DEVICE bool draw_band(const DrawSegmentsParams<T>& p, int64_t item,
-                                      const Band<T>& band) {
+SOFTRASTER_INLINE bool draw_band(const DrawSegmentsParams<T>& p, int64_t item,
+                                 const Band<T>& band) {
   const double side = p.side();
   for (int64_t n = 0; n < p.count; ++n) {
     const int64_t at = item * p.count + n;
@@ -100,8 +92,8 @@ SOFTRASTER_HOST_DEVICE bool draw_band(const DrawSegmentsParams<T>& p, int64_t it
     const Range columns = column_support(s, {0, band.width});
     if (rows.empty() || columns.empty()) continue;
     shape_boxes(s);
-    fill_table<false>({first_chunk(columns, band.width), columns.end}, s.mid_x, s.box_x, band.box_x);
-    fill_table<false>(rows, s.mid_y, s.box_y, band.box_y);
+    fill_table<false>(chunk_range(columns, band.width), s.mid_x, s.box_x, band.box_x);
+    fill_table<false>(aligned(rows), s.mid_y, s.box_y, band.box_y);
     const int32_t index = static_cast<int32_t>(n);
     if (s.axis == Axis::kX) {
       draw_segment<merge, Axis::kX>(s, intensity, rows, columns, index, band);
@@ -115,8 +107,8 @@ SOFTRASTER_HOST_DEVICE bool draw_band(const DrawSegmentsParams<T>& p, int64_t it
 }
 
 template <class T>
-SOFTRASTER_HOST_DEVICE bool draw_band(Merge merge, const DrawSegmentsParams<T>& p, int64_t item,
-                                      const Band<T>& band) {
+SOFTRASTER_INLINE bool draw_band(Merge merge, const DrawSegmentsParams<T>& p, int64_t item,
+                                 const Band<T>& band) {
   switch (merge) {
     case Merge::kSum:
       return draw_band<Merge::kSum>(p, item, band);
@@ -127,25 +119,17 @@ SOFTRASTER_HOST_DEVICE bool draw_band(Merge merge, const DrawSegmentsParams<T>& 
   }
 }
 
-SOFTRASTER_VECTOR_CLONES bool draw_band_float(Merge merge, const DrawSegmentsParams<float>& p,
+SOFTRASTER_VECTOR_CLONES bool draw_band_clone(Merge merge, const DrawSegmentsParams<float>& p,
                                               int64_t item, const Band<float>& band) {
   return draw_band(merge, p, item, band);
 }
-SOFTRASTER_VECTOR_CLONES bool draw_band_double(Merge merge, const DrawSegmentsParams<double>& p,
-                                               int64_t item, const Band<double>& band) {
+SOFTRASTER_VECTOR_CLONES bool draw_band_clone(Merge merge, const DrawSegmentsParams<double>& p,
+                                              int64_t item, const Band<double>& band) {
   return draw_band(merge, p, item, band);
 }
-bool draw_band_clone(Merge merge, const DrawSegmentsParams<float>& p, int64_t item,
-                     const Band<float>& band) {
-  return draw_band_float(merge, p, item, band);
-}
-bool draw_band_clone(Merge merge, const DrawSegmentsParams<double>& p, int64_t item,
-                     const Band<double>& band) {
-  return draw_band_double(merge, p, item, band);
-}
 
-// Bands a canvas: one where the batch feeds all threads, else a few for each thread, of whole chunks of
-// rows. kWinner keeps a band's canvas in scratch, so its bands stay small.
+// Bands a canvas: one where the batch feeds all threads, else a few for each thread, of whole
+// chunks of rows. kWinner keeps a band's canvas in scratch, so its bands stay small.
 int64_t bands_of(int64_t batch, int64_t height, Merge merge) {
   const int64_t threads = num_threads();
   const int64_t wanted = batch >= 2 * threads || threads == 1 ? 1 : 4 * threads / batch + 1;
@@ -176,8 +160,10 @@ void draw(const DrawSegmentsParams<T>& p, Merge merge, T* canvas, int32_t* winne
         best.assign(size, T(0));
         band.canvas = best.data();
         band.winner = winner + item * pixels;
-        std::fill_n(band.winner + offset, size, -1);
-        draw_band_clone(merge, p, item, band);
+        std::fill_n(band.winner + offset, size, kNobody);
+        if (!draw_band_clone(merge, p, item, band)) {
+          std::fill_n(band.winner + offset, size, kEverybody);
+        }
       } else {
         band.canvas = canvas + item * pixels;
         band.winner = nullptr;

@@ -1,5 +1,5 @@
-// Threads and vector widths: torch's own pool through its stable C function, and one binary that picks
-// its instruction set when it is loaded.
+// Threads and vector widths: torch's own pool through its stable C function, and one binary that
+// picks its instruction set when it is loaded.
 #pragma once
 #include <cstdint>
 #include <cstdlib>
@@ -16,6 +16,9 @@ extern "C" int32_t torch_get_num_threads(uint32_t* threads);
 #define SOFTRASTER_VECTOR_CLONES
 #endif
 
+// Only what is inlined into a clone is compiled for its instruction set.
+#define SOFTRASTER_INLINE inline __attribute__((always_inline))
+
 namespace softraster {
 namespace cpu {
 
@@ -24,8 +27,8 @@ inline int64_t num_threads() {
   return torch_get_num_threads(&threads) == 0 && threads > 0 ? threads : 1;
 }
 
-// body(begin, end) over [0, count), in parts of at least `grain`. An exception cannot cross torch's C
-// boundary, so bodies must not throw.
+// body(begin, end) over [0, count), in parts of at least `grain`. An exception cannot cross torch's
+// C boundary, so bodies must not throw.
 template <class Body>
 void parallel_for(int64_t count, int64_t grain, const Body& body) {
   if (count <= grain) {  // entering the pool costs more than small work
