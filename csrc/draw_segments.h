@@ -1,14 +1,12 @@
-// What ops.cpp hands to the kernels: sizes and raw pointers, no torch. One launcher a device and
-// pass.
+// What ops.cpp hands to the kernels: sizes and raw pointers, no torch. One launcher for each device
+// and pass.
 #pragma once
 #include <cstdint>
 
 namespace softraster {
 
-enum class Composite : int64_t {
-  kSum = 0,
-  kMax = 1
-};  // the order of COMPOSITES in softraster/_ops.py
+// In the order of COMPOSITES in softraster/_arguments.py.
+enum class Composite : int64_t { kSum = 0, kMax = 1 };
 
 template <class T>
 struct DrawSegmentsParams {
@@ -46,8 +44,7 @@ void launch_draw_segments_backward(const DrawSegmentsParams<float>& params,
 void launch_draw_segments_backward(const DrawSegmentsParams<double>& params,
                                    const DrawSegmentsGrads<double>& grads);
 
-// The index of the strongest segment of each pixel under kMax, as DrawSegmentsGrads::winner wants
-// it.
+// The strongest segment of each pixel under kMax, in the form of DrawSegmentsGrads::winner.
 void find_winners(const DrawSegmentsParams<float>& params, int32_t* winner);
 void find_winners(const DrawSegmentsParams<double>& params, int32_t* winner);
 

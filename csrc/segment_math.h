@@ -1,8 +1,8 @@
 // The maths of one segment at one pixel: coverage and its derivatives, values in, values out.
 // g++ and nvcc both compile it; loops, threads and memory are left to cpu/ and cuda/.
 //
-// Lengths are in pixels, and softness is per pixel. docs/math.md numbers the equations (M1, M2,
-// ...) that the comments name.
+// Lengths are in pixels, and softness is per pixel. The equations (M1 to M8) that the comments name
+// are those of docs/math.md.
 #pragma once
 #include <cmath>
 #include <cstdint>
@@ -129,7 +129,7 @@ SOFTRASTER_HOST_DEVICE Box<T> soft_box(T distance, const BoxShape<T>& shape) {
   return {value, value * (e + shape.decay), shape.decay * (T(1) + e) * inverse};
 }
 
-// d log B / d|u|, d log B / dr (both divided by k) and d log B / dk (M5).
+// d log B / d|u|, d log B / dr (both divided by k) and d log B / dk (M6).
 template <class T>
 SOFTRASTER_HOST_DEVICE T log_box_by_distance(const Box<T>& box) {
   return box.far_tail - box.near_tail;
@@ -151,7 +151,7 @@ struct Segment {
   double mid_x, mid_y;
   double dx, dy;
   double slope;  // shorter over longer axis, |slope| <= 1; 0 for a dot
-  double reach;  // beyond this distance a box is below the tolerance (M4)
+  double reach;  // beyond this distance a box is below the tolerance (M5)
   double softness;
   BoxShape<T> window, box_x, box_y;  // across the line; and of its rectangle, half a pixel wider
   Axis axis;
@@ -202,13 +202,13 @@ SOFTRASTER_HOST_DEVICE T coverage(T offset, T box_x, T box_y, const Segment<T>& 
   return soft_box(T(fabs(offset)), s.window).value * box_x * box_y;
 }
 
-// The nearer of the two axes through a dot makes its window, which is then the box itself (M3').
+// The nearer of the two axes through a dot makes its window, which is then the box itself (M4).
 template <class T>
 SOFTRASTER_HOST_DEVICE T dot_coverage(T box_x, T box_y) {
   return box_x * box_y * (box_x > box_y ? box_x : box_y);
 }
 
-// One pixel's share of a segment's gradient, given grad = d loss / d coverage (M6).
+// One pixel's share of a segment's gradient, given grad = d loss / d coverage (M7).
 template <class T>
 struct CoverageGrad {
   T ink;          // grad * coverage: what the boxes' logarithmic derivatives are weighted with
@@ -243,7 +243,7 @@ struct SegmentSums {
   double by_softness;
 };
 
-// Gradient with respect to (x1, y1, x2, y2) and softness, in the canvas's units (M7).
+// Gradient with respect to (x1, y1, x2, y2) and softness, in the canvas's units (M8).
 struct SegmentGrad {
   double ends[4];
   double softness;

@@ -29,7 +29,7 @@ def draw_segments(
     Args, result and errors are those of softraster.draw_segments. `tolerance` is checked and has no
     effect: every pixel is visited.
 
-    Source: "MNIST to handwriting" (2017), and docs/math.md equation (1).
+    Source: "MNIST to handwriting" (2017), and docs/math.md (M1).
     """
     scene = check_scene(segments, softness, size, intensity, composite, tolerance)
     layers = coverage(scene.segments, scene.softness, scene.height, scene.width)
@@ -55,7 +55,7 @@ def coverage(segments: Tensor, softness: Tensor, height: int, width: int) -> Ten
         height: pixels.
         width: pixels.
 
-    Source: docs/math.md equation (1).
+    Source: docs/math.md (M1).
     """
     h = 1 / max(height, width)
     x1, y1, x2, y2 = segments[..., None, None].unbind(-3)

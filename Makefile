@@ -1,0 +1,45 @@
+# make demo: install into .venv, train a writer on what digits there are, draw what it learned.
+# make test: install into .venv and run the tests. Both can be run again.
+
+PYTHON ?= python3
+VENV ?= .venv
+# The release that softraster is tested with; any from 2.10 on works.
+TORCH ?= torch==2.13.0
+DEMO_MINUTES ?= 7
+DEMO_OUT ?= runs/demo
+
+BIN := $(VENV)/bin
+STAMP := $(VENV)/installed
+CPP := $(wildcard csrc/*.h csrc/*.cpp csrc/*/*.h csrc/*/*.cpp)
+
+.PHONY: demo test lint format bench clean
+
+demo: $(STAMP)
+	$(BIN)/python -m handwriting train --out $(DEMO_OUT) --minutes $(DEMO_MINUTES)
+	$(BIN)/python -m handwriting figures --run $(DEMO_OUT) --out $(DEMO_OUT)/figure.png
+
+test: $(STAMP)
+	$(BIN)/python -m pytest
+
+lint: $(STAMP)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/clang-format --dry-run -Werror $(CPP)
+
+format: $(STAMP)
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+	$(BIN)/clang-format -i $(CPP)
+
+bench: $(STAMP)
+	$(BIN)/python benchmarks/bench_draw.py
+
+# Editable: Python edits need no install, and an edit in csrc compiles what changed.
+$(STAMP): pyproject.toml setup.py $(CPP)
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet '$(TORCH)'
+	$(BIN)/python -m pip install --quiet --editable '.[dev]'
+	touch $@
+
+clean:
+	rm -rf build dist *.egg-info softraster/*.so .pytest_cache .ruff_cache
