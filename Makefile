@@ -6,6 +6,8 @@ VENV ?= .venv
 # The release that softraster is tested with; any from 2.10 on works.
 TORCH ?= torch==2.13.0
 DEMO_MINUTES ?= 7
+# Half the post's units at twice its step size: most digits are legible within those minutes.
+DEMO_TRAIN ?= --units 256 --lr 1e-3 --epochs 100
 DEMO_OUT ?= runs/demo
 
 BIN := $(VENV)/bin
@@ -15,8 +17,8 @@ CPP := $(wildcard csrc/*.h csrc/*.cpp csrc/*/*.h csrc/*/*.cpp)
 .PHONY: demo test lint format bench clean
 
 demo: $(STAMP)
-	$(BIN)/python -m handwriting train --out $(DEMO_OUT) --minutes $(DEMO_MINUTES)
-	$(BIN)/python -m handwriting figures --run $(DEMO_OUT) --out $(DEMO_OUT)/figure.png
+	$(BIN)/python -m handwriting train --out $(DEMO_OUT) $(DEMO_TRAIN) --minutes $(DEMO_MINUTES)
+	$(BIN)/python -m handwriting figures --run $(DEMO_OUT) --count 20
 
 test: $(STAMP)
 	$(BIN)/python -m pytest

@@ -1,0 +1,7 @@
+"""`python -m handwriting`: hands over to `cli.py`."""
+
+import sys
+
+from handwriting.cli import main
+
+sys.exit(main())

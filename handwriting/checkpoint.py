@@ -1,0 +1,134 @@
+"""Checkpoints: weights in one file with the config that rebuilds the model.
+
+A safetensors file, so loading one runs no code from it. Its tensors are "writer/NAME" and, for
+going on with training, "optimizer/NAME"; its metadata holds FORMAT, VERSION, a checksum of the
+tensors, and the config and the training state as JSON. What the training state means is left to
+`train.py`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import zlib
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from handwriting._extras import require
+from handwriting.files import write_atomically
+from handwriting.models.writer import Writer, WriterConfig
+
+FORMAT = "softraster writer"
+VERSION = 1
+
+
+class CheckpointError(ValueError):
+    """A file is no checkpoint that this version can load; the message names it and says why."""
+
+
+@dataclass(frozen=True, eq=False)
+class Checkpoint:
+    """Contents of a checkpoint file.
+
+    Attributes:
+        config: rebuilds the model.
+        weights: the model's state_dict.
+        optimizer: tensors to go on training with, by name; empty if there are none.
+        training: anything that JSON can hold.
+    """
+
+    config: WriterConfig
+    weights: dict[str, Tensor]
+    optimizer: dict[str, Tensor] = field(default_factory=dict)
+    training: dict[str, Any] = field(default_factory=dict)
+
+
+def save(path: Path | str, checkpoint: Checkpoint) -> None:
+    """Write a checkpoint; a crash on the way leaves the file that was there.
+
+    Raises:
+        OSError: the file cannot be written.
+    """
+    groups = {"writer": checkpoint.weights, "optimizer": checkpoint.optimizer}
+    tensors = {
+        f"{group}/{name}": tensor.detach().cpu().contiguous()
+        for group, named in groups.items()
+        for name, tensor in named.items()
+    }
+    metadata = {
+        "format": FORMAT,
+        "version": str(VERSION),
+        "checksum": _checksum(tensors),
+        "config": json.dumps(dataclasses.asdict(checkpoint.config)),
+        "training": json.dumps(checkpoint.training),
+    }
+    write_atomically(Path(path), require("safetensors.torch").save(tensors, metadata))
+
+
+def load(path: Path | str) -> Checkpoint:
+    """Read a checkpoint onto the CPU.
+
+    Raises:
+        OSError: the file cannot be read.
+        CheckpointError: it is damaged, of another kind or of a later version.
+    """
+    path = Path(path)
+    tensors, metadata = _read(path)
+    if metadata.get("format") != FORMAT:
+        raise CheckpointError(f"{path}: not a checkpoint of a writer")
+    if metadata.get("version") != str(VERSION):
+        raise CheckpointError(
+            f"{path}: checkpoint version {metadata.get('version')}, this program reads {VERSION}"
+        )
+    if metadata.get("checksum") != _checksum(tensors):
+        raise CheckpointError(f"{path}: damaged, the checksum of its tensors is wrong")
+    groups: dict[str, dict[str, Tensor]] = {"writer": {}, "optimizer": {}}
+    try:
+        for name, tensor in tensors.items():
+            group, _, rest = name.partition("/")
+            groups[group][rest] = tensor
+        config = WriterConfig(**json.loads(metadata["config"]))
+        training = dict(json.loads(metadata["training"]))
+    except (KeyError, TypeError, ValueError) as error:
+        raise CheckpointError(f"{path}: damaged ({error})") from error
+    return Checkpoint(config, groups["writer"], groups["optimizer"], training)
+
+
+def load_writer(path: Path | str) -> Writer:
+    """Rebuild the writer of a checkpoint from its own config, on the CPU, ready to write.
+
+    Raises:
+        As `load`; also CheckpointError if the weights do not fit the config.
+    """
+    checkpoint = load(path)
+    writer = Writer(checkpoint.config)
+    try:
+        writer.load_state_dict(checkpoint.weights)
+    except RuntimeError as error:
+        raise CheckpointError(f"{path}: its weights do not fit its config") from error
+    return writer.eval()
+
+
+def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+    safetensors = require("safetensors")
+    path.open("rb").close()  # an OSError that names the file, which safetensors does not promise
+    try:
+        with safetensors.safe_open(path, framework="pt") as file:
+            names = file.keys()
+            return {name: file.get_tensor(name) for name in names}, file.metadata() or {}
+    except safetensors.SafetensorError as error:
+        reason = " ".join(str(error).split())
+        raise CheckpointError(f"{path}: damaged or not a checkpoint ({reason})") from error
+
+
+def _checksum(tensors: dict[str, Tensor]) -> str:
+    """CRC-32 over names and bytes; safetensors itself notices only a wrong length."""
+    checksum = 0
+    for name in sorted(tensors):
+        checksum = zlib.crc32(name.encode(), checksum)
+        checksum = zlib.crc32(tensors[name].reshape(-1).view(torch.uint8).numpy(), checksum)
+    return f"{checksum:08x}"
