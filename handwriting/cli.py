@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
@@ -33,6 +34,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     parser = build_parser()
     options = parser.parse_args(arguments)
+    warnings.formatwarning = _one_line_warning
     try:
         return options.handler(options)
     except KeyboardInterrupt:
@@ -42,6 +44,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         message = " ".join(str(error).split()) or type(error).__name__
         print(f"{parser.prog} {options.command}: {message}", file=sys.stderr)
         return 1
+
+
+def _one_line_warning(message: Warning | str, *_where: object) -> str:
+    return f"warning: {' '.join(str(message).split())}\n"
 
 
 def build_parser() -> argparse.ArgumentParser:
