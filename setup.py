@@ -43,7 +43,7 @@ setup(
     ext_modules=[
         CppExtension(
             "softraster._C",
-            ["csrc/ops.cpp", "csrc/cpu/forward.cpp", "csrc/cpu/backward.cpp"],
+            ["csrc/ops.cpp", *(f"csrc/cpu/{n}.cpp" for n in ("forward", "backward", "over"))],
             include_dirs=[str(ROOT / "csrc")],
             py_limited_api=True,
             extra_compile_args={
@@ -54,7 +54,6 @@ setup(
                     "-ffp-contract=fast",
                     "-fno-math-errno",
                     "-fno-trapping-math",
-                    "-DPy_LIMITED_API=0x030a0000",
                     "-DTORCH_TARGET_VERSION=0x020a000000000000",
                 ]
             },

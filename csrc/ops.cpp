@@ -5,6 +5,7 @@
 #include <torch/csrc/stable/ops.h>
 #include <torch/csrc/stable/tensor.h>
 
+#include <array>
 #include <cmath>
 #include <tuple>
 #include <vector>
@@ -24,67 +25,90 @@ const T* data(const Tensor& t) {
   return static_cast<const T*>(t.data_ptr());
 }
 template <class T>
+const T* data_or_null(const Tensor& t) {
+  return t.numel() == 0 ? nullptr : data<T>(t);
+}
+template <class T>
 T* mutable_data(const Tensor& t) {
   return static_cast<T*>(t.data_ptr());
 }
 
 // What both passes are given, checked. Users' mistakes are named by softraster/api.py; this guards
-// memory.
+// memory. An absent tensor is empty; an absent color has not the dimensions of segments.
 struct Scene {
-  Tensor segments, softness, intensity;
-  int64_t batch = 1, count, height, width;
+  Tensor segments, softness, width, intensity, color, background;
+  std::vector<int64_t> shape;  // of the canvas
+  int64_t batch = 1, count, channels, rows, columns;
+  Coverage coverage;
   Composite composite;
   double log_tolerance;
 
-  Scene(const Tensor& segments_, const Tensor& softness_, const Tensor& intensity_, int64_t height_,
-        int64_t width_, int64_t composite_, double tolerance)
+  Scene(const Tensor& segments_, const Tensor& softness_, const Tensor& width_,
+        const Tensor& intensity_, const Tensor& color_, const Tensor& background_, int64_t rows_,
+        int64_t columns_, int64_t coverage_, int64_t composite_, double tolerance)
       : segments(dense(segments_)),
         softness(dense(softness_)),
+        width(dense(width_)),
         intensity(dense(intensity_)),
-        height(height_),
-        width(width_),
+        color(dense(color_)),
+        background(dense(background_)),
+        rows(rows_),
+        columns(columns_),
+        coverage(static_cast<Coverage>(coverage_)),
         composite(static_cast<Composite>(composite_)),
         log_tolerance(-std::log(tolerance)) {
     const int64_t dims = segments.dim();
     STD_TORCH_CHECK(dims >= 2 && segments.size(dims - 1) == 4,
                     "draw_segments: segments must be (..., N, 4)");
-    for (int64_t d = 0; d < dims - 2; ++d) batch *= segments.size(d);
+    for (int64_t d = 0; d < dims - 2; ++d) {
+      shape.push_back(segments.size(d));
+      batch *= shape.back();
+    }
     count = segments.size(dims - 2);
-    STD_TORCH_CHECK(softness.numel() == batch * count,
-                    "draw_segments: softness must have one number a segment");
-    STD_TORCH_CHECK(intensity.numel() == 0 || intensity.numel() == batch * count,
-                    "draw_segments: intensity must have one number a segment, or none at all");
+    channels = has_color() ? color.size(dims - 1) : 1;
+    if (has_color()) shape.push_back(channels);
+    shape.push_back(rows);
+    shape.push_back(columns);
+    STD_TORCH_CHECK(rows > 0 && columns > 0 && channels > 0 && count < INT32_MAX,
+                    "draw_segments: the canvas needs pixels, and at most 2^31 - 2 segments");
+    STD_TORCH_CHECK(coverage == Coverage::kGrid || coverage == Coverage::kCapsule,
+                    "draw_segments: unknown coverage");
+    STD_TORCH_CHECK(composite >= Composite::kSum && composite <= Composite::kOver,
+                    "draw_segments: unknown composite");
+    STD_TORCH_CHECK(tolerance >= 0 && tolerance < 1, "draw_segments: tolerance must be in [0, 1)");
     const auto dtype = segments.scalar_type();
     STD_TORCH_CHECK(dtype == ScalarType::Float || dtype == ScalarType::Double,
                     "draw_segments: segments must be float32 or float64");
-    STD_TORCH_CHECK(softness.scalar_type() == dtype && intensity.scalar_type() == dtype,
-                    "draw_segments: softness and intensity must have the dtype of segments");
-    STD_TORCH_CHECK(height > 0 && width > 0 && count < INT32_MAX,
-                    "draw_segments: the canvas needs pixels, and at most 2^31 - 2 segments");
-    STD_TORCH_CHECK(composite == Composite::kSum || composite == Composite::kMax,
-                    "draw_segments: unknown composite");
-    STD_TORCH_CHECK(tolerance >= 0 && tolerance < 1, "draw_segments: tolerance must be in [0, 1)");
+    check(softness, "softness", batch * count, false);
+    check(width, "width", batch * count, coverage == Coverage::kGrid);
+    check(intensity, "intensity", batch * count, true);
+    check(color, "color", batch * count * channels, !has_color());
+    check(background, "background", composite == Composite::kOver ? batch * channels : 0, true);
   }
 
-  std::vector<int64_t> canvas_shape() const {
-    std::vector<int64_t> shape;
-    for (int64_t d = 0; d < segments.dim() - 2; ++d) shape.push_back(segments.size(d));
-    shape.push_back(height);
-    shape.push_back(width);
-    return shape;
+  bool has_color() const { return color.dim() == segments.dim(); }
+
+  void check(const Tensor& tensor, const char* name, int64_t numbers, bool may_be_absent) const {
+    STD_TORCH_CHECK(tensor.numel() == numbers || (may_be_absent && tensor.numel() == 0),
+                    "draw_segments: ", name, " must have ", numbers, " numbers");
+    STD_TORCH_CHECK(tensor.scalar_type() == segments.scalar_type(), "draw_segments: ", name,
+                    " must have the dtype of segments");
   }
 
   template <class T>
   DrawSegmentsParams<T> params() const {
-    return {batch,
-            count,
-            height,
-            width,
-            composite,
-            log_tolerance,
-            data<T>(segments),
-            data<T>(softness),
-            intensity.numel() == 0 ? nullptr : data<T>(intensity)};
+    DrawSegmentsParams<T> p;
+    p.batch = batch, p.count = count, p.channels = channels;
+    p.rows = rows, p.columns = columns;
+    p.coverage = coverage, p.composite = composite;
+    p.log_tolerance = log_tolerance;
+    p.segments = data<T>(segments);
+    p.softness = data<T>(softness);
+    p.width = coverage == Coverage::kCapsule ? data<T>(width) : nullptr;
+    p.intensity = data_or_null<T>(intensity);
+    p.color = has_color() ? data<T>(color) : nullptr;
+    p.background = data_or_null<T>(background);
+    return p;
   }
 };
 
@@ -97,10 +121,12 @@ void by_dtype(const Tensor& t, const Launch& launch) {
   }
 }
 
-Tensor draw_segments_cpu(Tensor segments, Tensor softness, Tensor intensity, int64_t height,
-                         int64_t width, int64_t composite, double tolerance) {
-  const Scene scene(segments, softness, intensity, height, width, composite, tolerance);
-  Tensor canvas = torch::stable::new_empty(scene.segments, scene.canvas_shape());
+Tensor draw_segments_cpu(Tensor segments, Tensor softness, Tensor width, Tensor intensity,
+                         Tensor color, Tensor background, int64_t rows, int64_t columns,
+                         int64_t coverage, int64_t composite, double tolerance) {
+  const Scene scene(segments, softness, width, intensity, color, background, rows, columns,
+                    coverage, composite, tolerance);
+  Tensor canvas = torch::stable::new_empty(scene.segments, scene.shape);
   by_dtype(canvas, [&](auto zero) {
     using T = decltype(zero);
     cpu::launch_draw_segments(scene.params<T>(), mutable_data<T>(canvas));
@@ -108,43 +134,57 @@ Tensor draw_segments_cpu(Tensor segments, Tensor softness, Tensor intensity, int
   return canvas;
 }
 
-std::tuple<Tensor, Tensor, Tensor> draw_segments_backward_cpu(Tensor grad_canvas, Tensor segments,
-                                                              Tensor softness, Tensor intensity,
-                                                              int64_t height, int64_t width,
-                                                              int64_t composite, double tolerance) {
-  const Scene scene(segments, softness, intensity, height, width, composite, tolerance);
+std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor, Tensor> draw_segments_backward_cpu(
+    Tensor grad_canvas, Tensor segments, Tensor softness, Tensor width, Tensor intensity,
+    Tensor color, Tensor background, int64_t rows, int64_t columns, int64_t coverage,
+    int64_t composite, double tolerance) {
+  const Scene scene(segments, softness, width, intensity, color, background, rows, columns,
+                    coverage, composite, tolerance);
   grad_canvas = dense(grad_canvas);
-  STD_TORCH_CHECK(grad_canvas.numel() == scene.batch * height * width &&
-                      grad_canvas.scalar_type() == scene.segments.scalar_type(),
-                  "draw_segments: grad_canvas must have the shape and dtype of the canvas");
-  Tensor grad_segments = torch::stable::empty_like(scene.segments);
-  Tensor grad_softness = torch::stable::empty_like(scene.softness);
-  Tensor grad_intensity = torch::stable::empty_like(scene.intensity);
-  Tensor winner = torch::stable::new_empty(
-      grad_canvas, {scene.composite == Composite::kMax ? grad_canvas.numel() : 0}, ScalarType::Int);
+  const int64_t pixels = scene.batch * rows * columns;
+  scene.check(grad_canvas, "grad_canvas", pixels * scene.channels, false);
+  const bool is_max = scene.composite == Composite::kMax;
+  const bool is_softor = scene.composite == Composite::kSoftor;
+  const int64_t marks_size = is_max ? pixels : (is_softor ? pixels * scene.channels : 0);
+  Tensor marks = torch::stable::new_empty(grad_canvas, {marks_size}, ScalarType::Int);
+  Tensor rest = torch::stable::new_empty(grad_canvas, {is_softor ? marks_size : 0});
+  std::array<Tensor, 6> grads;
+  const Tensor* inputs[] = {&scene.segments,  &scene.softness, &scene.width,
+                            &scene.intensity, &scene.color,    &scene.background};
+  for (size_t at = 0; at < grads.size(); ++at) {
+    grads[at] = torch::stable::empty_like(*inputs[at]);
+  }
   by_dtype(grad_canvas, [&](auto zero) {
     using T = decltype(zero);
-    cpu::launch_draw_segments_backward(
-        scene.params<T>(),
-        {data<T>(grad_canvas),
-         scene.composite == Composite::kMax ? mutable_data<int32_t>(winner) : nullptr,
-         mutable_data<T>(grad_segments), mutable_data<T>(grad_softness),
-         scene.intensity.numel() == 0 ? nullptr : mutable_data<T>(grad_intensity)});
+    const DrawSegmentsParams<T> params = scene.params<T>();
+    DrawSegmentsGrads<T> out;
+    out.grad_canvas = data<T>(grad_canvas);
+    out.grad_segments = mutable_data<T>(grads[0]);
+    out.grad_softness = mutable_data<T>(grads[1]);
+    out.grad_width = params.width ? mutable_data<T>(grads[2]) : nullptr;
+    out.grad_intensity = params.intensity ? mutable_data<T>(grads[3]) : nullptr;
+    out.grad_color = params.color ? mutable_data<T>(grads[4]) : nullptr;
+    out.grad_background = params.background ? mutable_data<T>(grads[5]) : nullptr;
+    cpu::launch_draw_segments_backward(params, out,
+                                       {marks_size > 0 ? mutable_data<int32_t>(marks) : nullptr,
+                                        is_softor ? mutable_data<T>(rest) : nullptr});
   });
-  return {grad_segments, grad_softness, grad_intensity};
+  return {grads[0], grads[1], grads[2], grads[3], grads[4], grads[5]};
 }
 
 }  // namespace
 
-// Schemas keep to Tensor, int and float: an absent intensity is an empty tensor.
+// Schemas keep to Tensor, int and float, whose encodings hold over torch's versions.
 STABLE_TORCH_LIBRARY(softraster, m) {
   m.def(
-      "draw_segments(Tensor segments, Tensor softness, Tensor intensity, int height, int width, "
-      "int composite, float tolerance) -> Tensor");
+      "draw_segments(Tensor segments, Tensor softness, Tensor width, Tensor intensity, Tensor "
+      "color, "
+      "Tensor background, int rows, int columns, int coverage, int composite, float tolerance) "
+      "-> Tensor");
   m.def(
-      "draw_segments_backward(Tensor grad_canvas, Tensor segments, Tensor softness, Tensor "
-      "intensity, int height, int width, int composite, float tolerance) -> (Tensor, Tensor, "
-      "Tensor)");
+      "draw_segments_backward(Tensor grad_canvas, Tensor segments, Tensor softness, Tensor width, "
+      "Tensor intensity, Tensor color, Tensor background, int rows, int columns, int coverage, "
+      "int composite, float tolerance) -> (Tensor, Tensor, Tensor, Tensor, Tensor, Tensor)");
 }
 
 STABLE_TORCH_LIBRARY_IMPL(softraster, CPU, m) {

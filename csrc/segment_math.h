@@ -1,99 +1,18 @@
 // The maths of one segment at one pixel: coverage and its derivatives, values in, values out.
 // g++ and nvcc both compile it; loops, threads and memory are left to cpu/ and cuda/.
 //
-// Lengths are in pixels, and softness is per pixel. The equations (M1 to M8) that the comments name
-// are those of docs/math.md.
+// Lengths are in pixels, and softness is per pixel. The equations (M1, M2, ...) that the comments
+// name are those of docs/math.md.
 #pragma once
-#include <cmath>
-#include <cstdint>
-#include <cstring>
-
-#if defined(__CUDACC__)
-#define SOFTRASTER_HOST_DEVICE __host__ __device__ __forceinline__
-#elif defined(_MSC_VER)
-#define SOFTRASTER_HOST_DEVICE __forceinline
-#else
-#define SOFTRASTER_HOST_DEVICE inline __attribute__((always_inline))
-#endif
+#include "fast_exp.h"
 
 namespace softraster {
 
+// In the order of COVERAGES in softraster/_arguments.py.
+enum class Coverage : int64_t { kGrid = 0, kCapsule = 1 };
+
 // A segment shorter than this along both axes has no direction: it is a dot.
 constexpr double kDotLength = 1e-6;
-
-template <class T>
-SOFTRASTER_HOST_DEVICE T clamp(T x, T low, T high) {
-  x = x < low ? low : x;
-  return x > high ? high : x;
-}
-
-// exp(x) for |x| within the range where the result is a normal number: branch-free, so that loops
-// over it become vector code. Relative error under 2e-7 (float) and 4e-16 (double).
-SOFTRASTER_HOST_DEVICE float fast_exp(float x) {
-#if defined(__CUDA_ARCH__)
-  return expf(x);
-#else
-  const float shifted =
-      x * 1.44269504f + 12582912.f;  // 1.5 * 2^23: the low bits are now round(x / ln 2)
-  const float n = shifted - 12582912.f;
-  const float r = (x - n * 0.693359375f) + n * 2.12194440e-4f;  // ln 2 in two parts
-  float poly = 0.0013836793f;  // minimax on |r| <= ln 2 / 2, relative error 2e-9 before rounding
-  poly = poly * r + 0.008374857f;
-  poly = poly * r + 0.04166823f;
-  poly = poly * r + 0.1666642f;
-  poly = poly * r + 0.4999999f;
-  poly = poly * r + 1.f;
-  poly = poly * r + 1.f;
-  uint32_t bits, exponent;
-  std::memcpy(&bits, &poly, sizeof bits);
-  std::memcpy(&exponent, &shifted, sizeof exponent);
-  bits += exponent << 23;
-  std::memcpy(&poly, &bits, sizeof poly);
-  return poly;
-#endif
-}
-
-SOFTRASTER_HOST_DEVICE double fast_exp(double x) {
-#if defined(__CUDA_ARCH__)
-  return exp(x);
-#else
-  const double shifted = x * 1.4426950408889634 + 6755399441055744.0;  // 1.5 * 2^52
-  const double n = shifted - 6755399441055744.0;
-  const double r = (x - n * 6.93147180369123816490e-1) - n * 1.90821492927058770002e-10;
-  double poly = 1.0 / 6227020800;  // Taylor: |r| <= ln 2 / 2
-  poly = poly * r + 1.0 / 479001600;
-  poly = poly * r + 1.0 / 39916800;
-  poly = poly * r + 1.0 / 3628800;
-  poly = poly * r + 1.0 / 362880;
-  poly = poly * r + 1.0 / 40320;
-  poly = poly * r + 1.0 / 5040;
-  poly = poly * r + 1.0 / 720;
-  poly = poly * r + 1.0 / 120;
-  poly = poly * r + 1.0 / 24;
-  poly = poly * r + 1.0 / 6;
-  poly = poly * r + 0.5;
-  poly = poly * r + 1.0;
-  poly = poly * r + 1.0;
-  uint64_t bits, exponent;
-  std::memcpy(&bits, &poly, sizeof bits);
-  std::memcpy(&exponent, &shifted, sizeof exponent);
-  bits += exponent << 52;
-  std::memcpy(&poly, &bits, sizeof poly);
-  return poly;
-#endif
-}
-
-// Exponents stop where a product of two exponentials would over- or underflow.
-template <class T>
-struct ExpLimit;
-template <>
-struct ExpLimit<float> {
-  static constexpr double value = 43;
-};
-template <>
-struct ExpLimit<double> {
-  static constexpr double value = 350;
-};
 
 // The soft box B(u) = s(k (r - u)) s(k (r + u)), s the logistic function: 1 within r of its centre,
 // 0 beyond, even in u (M2). Every factor of the coverage is one.
@@ -143,24 +62,31 @@ SOFTRASTER_HOST_DEVICE T log_box_by_softness(const Box<T>& box, T distance, T ha
   return (half - distance) * box.near_tail + (half + distance) * box.far_tail;
 }
 
-enum class Axis { kX, kY, kDot };  // the longer axis of a segment, along which its line is sampled
+// How a segment's coverage is computed. Under kGrid the longer axis decides.
+enum class Kind { kFlat, kSteep, kDot, kCapsule };
 
 // A segment in pixels, seen from its midpoint, with what all its pixels share.
 template <class T>
 struct Segment {
   double mid_x, mid_y;
   double dx, dy;
-  double slope;  // shorter over longer axis, |slope| <= 1; 0 for a dot
-  double reach;  // beyond this distance a box is below the tolerance (M5)
   double softness;
-  BoxShape<T> window, box_x, box_y;  // across the line; and of its rectangle, half a pixel wider
-  Axis axis;
-  bool valid;  // false: not finite, or negative softness; its canvas becomes NaN
+  double reach;  // beyond this distance the coverage is below the tolerance (M5)
+  Kind kind;
+  bool valid;  // false: not finite, or negative softness or width; its canvas becomes NaN
+
+  double slope;                      // kGrid: shorter over longer axis, |slope| <= 1; 0 for a dot
+  BoxShape<T> window, box_x, box_y;  // kGrid: across the line; its rectangle, half a pixel wider
+
+  double along_x, along_y;    // kCapsule: unit vector from first to second end; (1, 0) for a dot
+  T half_length, half_width;  // kCapsule
 };
 
+// ends: x1, y1, x2, y2 in units of `side` pixels; width in the same, for kCapsule.
 // log_tolerance = -log(tolerance) > 0, infinite to visit every pixel.
 template <class T>
-SOFTRASTER_HOST_DEVICE Segment<T> make_segment(const T* ends, T softness, double side,
+SOFTRASTER_HOST_DEVICE Segment<T> make_segment(const T* ends, T softness, T width,
+                                               Coverage coverage, double side,
                                                double log_tolerance) {
   Segment<T> s;
   // Differences first: contracted to fma, x2 * side - x1 * side need not be 0 for x1 = x2.
@@ -169,37 +95,65 @@ SOFTRASTER_HOST_DEVICE Segment<T> make_segment(const T* ends, T softness, double
   s.dy = (y2 - y1) * side;
   s.mid_x = 0.5 * (x1 + x2) * side;
   s.mid_y = 0.5 * (y1 + y2) * side;
-  const double per_pixel = softness / side;
+  s.softness = softness / side;
+  const double half_width = 0.5 * width * side;
   // 0 * x is 0 for every finite x, and NaN otherwise.
-  s.valid = 0 * s.mid_x + 0 * s.mid_y + 0 * s.dx + 0 * s.dy + 0 * per_pixel == 0 && per_pixel >= 0;
+  const double zero = 0 * s.mid_x + 0 * s.mid_y + 0 * s.dx + 0 * s.dy + 0 * s.softness;
+  s.valid = zero + 0 * half_width == 0 && s.softness >= 0 && half_width >= 0;
   const double length_x = fabs(s.dx), length_y = fabs(s.dy);
-  if (length_x < kDotLength && length_y < kDotLength) {
-    s.axis = Axis::kDot;
-    s.dx = s.dy = s.slope = 0;
-  } else if (length_x >= length_y) {
-    s.axis = Axis::kX;
-    s.slope = s.dy / s.dx;
+  const bool dot = length_x < kDotLength && length_y < kDotLength;
+  if (dot) s.dx = s.dy = 0;
+  s.reach = coverage == Coverage::kGrid ? 0.5 : half_width;
+  s.reach = s.softness > 0 ? s.reach + log_tolerance / s.softness : HUGE_VAL;
+  if (coverage == Coverage::kCapsule) {
+    s.kind = Kind::kCapsule;
+    const double length = sqrt(s.dx * s.dx + s.dy * s.dy);
+    s.along_x = dot ? 1 : s.dx / length;
+    s.along_y = dot ? 0 : s.dy / length;
+    s.half_length = T(0.5 * length);
+    s.half_width = T(half_width);
   } else {
-    s.axis = Axis::kY;
-    s.slope = s.dx / s.dy;
+    s.kind = dot ? Kind::kDot : (length_x >= length_y ? Kind::kFlat : Kind::kSteep);
+    s.slope = dot ? 0 : (s.kind == Kind::kFlat ? s.dy / s.dx : s.dx / s.dy);
   }
-  s.reach = per_pixel > 0 ? 0.5 + log_tolerance / per_pixel : HUGE_VAL;
-  s.softness = per_pixel;
   return s;
 }
 
 // Completes what only segments on the canvas need.
 template <class T>
 SOFTRASTER_HOST_DEVICE void shape_boxes(Segment<T>& s) {
-  s.window = box_shape<T>(0.5, s.softness);
+  s.window = box_shape<T>(s.kind == Kind::kCapsule ? double(s.half_width) : 0.5, s.softness);
+  if (s.kind == Kind::kCapsule) return;
   s.box_x = box_shape<T>(0.5 * (fabs(s.dx) + 1), s.softness);
   s.box_y = box_shape<T>(0.5 * (fabs(s.dy) + 1), s.softness);
 }
 
-// Coverage of a pixel whose centre is `offset` from the line, measured along the shorter axis (M3).
+// Coverage of a pixel, and the derivatives of its logarithm. Their meaning differs by kind:
+// by_first and by_second are with respect to
+//   kFlat, kSteep: the offset of the pixel from the line; unused. Without the boxes' derivatives.
+//   kCapsule:      the nearest point of the segment, moved along and across it.
 template <class T>
-SOFTRASTER_HOST_DEVICE T coverage(T offset, T box_x, T box_y, const Segment<T>& s) {
-  return soft_box(T(fabs(offset)), s.window).value * box_x * box_y;
+struct CoverageGrad {
+  T coverage;
+  T by_first, by_second;
+  T by_softness;
+  T by_width;  // kCapsule
+  T lever;     // kCapsule: where the nearest point lies, -1 at the first end to 1 at the second
+};
+
+// A pixel whose centre is `offset` from the line, measured along the shorter axis (M3, M7).
+template <class T>
+SOFTRASTER_HOST_DEVICE CoverageGrad<T> grid_coverage(T offset, T box_x, T box_y,
+                                                     const Segment<T>& s) {
+  const T distance = T(fabs(offset));
+  const Box<T> window = soft_box(distance, s.window);
+  const T by_distance = s.window.softness * log_box_by_distance(window);
+  return {window.value * box_x * box_y,
+          offset < 0 ? -by_distance : by_distance,
+          T(0),
+          log_box_by_softness(window, distance, s.window.half),
+          T(0),
+          T(0)};
 }
 
 // The nearer of the two axes through a dot makes its window, which is then the box itself (M4).
@@ -208,68 +162,97 @@ SOFTRASTER_HOST_DEVICE T dot_coverage(T box_x, T box_y) {
   return box_x * box_y * (box_x > box_y ? box_x : box_y);
 }
 
-// One pixel's share of a segment's gradient, given grad = d loss / d coverage (M7).
-template <class T>
-struct CoverageGrad {
-  T ink;          // grad * coverage: what the boxes' logarithmic derivatives are weighted with
-  T by_offset;    // with respect to offset
-  T by_softness;  // through the window; the boxes add theirs
-};
-
-template <class T>
-SOFTRASTER_HOST_DEVICE CoverageGrad<T> coverage_grad(T grad, T offset, T box_x, T box_y,
-                                                     const Segment<T>& s) {
-  const T distance = T(fabs(offset));
-  const Box<T> window = soft_box(distance, s.window);
-  const T ink = grad * window.value * box_x * box_y;
-  const T by_distance = ink * s.window.softness * log_box_by_distance(window);
-  return {ink, offset < 0 ? -by_distance : by_distance,
-          ink * log_box_by_softness(window, distance, s.window.half)};
-}
-
 // How often each box counts in a dot's coverage: twice for the larger, once for the other.
 template <class T>
 SOFTRASTER_HOST_DEVICE T dot_power(T box, T other_box) {
   return box > other_box ? T(2) : (box < other_box ? T(1) : T(1.5));
 }
 
-// Sums of a segment's pixels, per unit of intensity.
+// A pixel whose centre is `along` and `across` the segment from its midpoint (M9, M10).
+template <class T>
+SOFTRASTER_HOST_DEVICE CoverageGrad<T> capsule_coverage(T along, T across, const Segment<T>& s) {
+  const T nearest = clamp(along, -s.half_length, s.half_length);
+  const T beyond = along - nearest;
+  const T distance = T(sqrt(across * across + beyond * beyond));
+  const T depth = clamp(s.half_width - distance, -s.window.range, s.window.range);
+  const T e = fast_exp(-s.window.softness * depth);
+  const T value = T(1) / (T(1) + e);
+  const T by_distance = s.window.softness * (e * value);  // minus d log I / d distance
+  const T scale = by_distance / (distance > T(0) ? distance : T(1));
+  return {value,
+          scale * beyond,
+          scale * across,
+          e * value * (s.half_width - distance),
+          T(0.5) * by_distance,
+          s.half_length > T(0) ? nearest / s.half_length : T(0)};
+}
+
+// A segment's gradient in pixels, per unit of intensity, before the chain rule to its ends (M8).
 struct SegmentSums {
-  double ink;                       // sum of grad * coverage
-  double by_offset, by_offset_arm;  // sums of by_offset, and of by_offset times the distance along
-                                    // the longer axis from the midpoint
-  double by_mid_x, by_mid_y;        // through the boxes' centres
-  double by_half_x, by_half_y;      // through the boxes' half extents
-  double by_softness;
+  double ink;  // sum of d loss / d coverage * coverage
+  double by_mid_x, by_mid_y, by_dx, by_dy;
+  double by_softness, by_width;
+
+  SOFTRASTER_HOST_DEVICE void operator+=(const SegmentSums& more) {
+    ink += more.ink;
+    by_mid_x += more.by_mid_x, by_mid_y += more.by_mid_y;
+    by_dx += more.by_dx, by_dy += more.by_dy;
+    by_softness += more.by_softness, by_width += more.by_width;
+  }
 };
 
-// Gradient with respect to (x1, y1, x2, y2) and softness, in the canvas's units (M8).
-struct SegmentGrad {
-  double ends[4];
-  double softness;
+// Sums over pixels of ink times the derivatives of CoverageGrad and of the boxes, under kGrid.
+struct GridSums {
+  double by_offset, by_offset_arm;  // arm: times the distance along the longer axis from mid
+  double by_mid_x, by_mid_y;        // through the boxes' centres
+  double by_half_x, by_half_y;      // through the boxes' half widths
 };
 
 template <class T>
-SOFTRASTER_HOST_DEVICE SegmentGrad segment_grad(const SegmentSums& sums, const Segment<T>& s,
-                                                double side) {
-  double mid_x = sums.by_mid_x, mid_y = sums.by_mid_y;
-  const double sign_x = s.dx > 0 ? 1 : (s.dx < 0 ? -1 : 0),
-               sign_y = s.dy > 0 ? 1 : (s.dy < 0 ? -1 : 0);
-  double by_dx = 0.5 * sign_x * sums.by_half_x, by_dy = 0.5 * sign_y * sums.by_half_y;
-  if (s.axis == Axis::kX) {  // offset = slope * (x - mid_x) - (y - mid_y)
-    mid_x -= s.slope * sums.by_offset;
-    mid_y += sums.by_offset;
-    by_dy += sums.by_offset_arm / s.dx;
-    by_dx -= sums.by_offset_arm / s.dx * s.slope;
-  } else if (s.axis == Axis::kY) {  // offset = slope * (y - mid_y) - (x - mid_x)
-    mid_y -= s.slope * sums.by_offset;
-    mid_x += sums.by_offset;
-    by_dx += sums.by_offset_arm / s.dy;
-    by_dy -= sums.by_offset_arm / s.dy * s.slope;
+SOFTRASTER_HOST_DEVICE void add_grid_sums(const GridSums& grid, const Segment<T>& s,
+                                          SegmentSums& sums) {
+  sums.by_mid_x += grid.by_mid_x;
+  sums.by_mid_y += grid.by_mid_y;
+  sums.by_dx += 0.5 * (s.dx > 0 ? 1 : (s.dx < 0 ? -1 : 0)) * grid.by_half_x;
+  sums.by_dy += 0.5 * (s.dy > 0 ? 1 : (s.dy < 0 ? -1 : 0)) * grid.by_half_y;
+  if (s.kind == Kind::kFlat) {  // offset = slope * (x - mid_x) - (y - mid_y)
+    sums.by_mid_x -= s.slope * grid.by_offset;
+    sums.by_mid_y += grid.by_offset;
+    sums.by_dy += grid.by_offset_arm / s.dx;
+    sums.by_dx -= grid.by_offset_arm / s.dx * s.slope;
+  } else if (s.kind == Kind::kSteep) {  // offset = slope * (y - mid_y) - (x - mid_x)
+    sums.by_mid_y -= s.slope * grid.by_offset;
+    sums.by_mid_x += grid.by_offset;
+    sums.by_dx += grid.by_offset_arm / s.dy;
+    sums.by_dy -= grid.by_offset_arm / s.dy * s.slope;
   }
-  return {{side * (0.5 * mid_x - by_dx), side * (0.5 * mid_y - by_dy), side * (0.5 * mid_x + by_dx),
-           side * (0.5 * mid_y + by_dy)},
-          sums.by_softness / side};
+}
+
+// The same under kCapsule; lever: times CoverageGrad::lever.
+struct CapsuleSums {
+  double by_along, by_across, by_along_lever, by_across_lever;
+};
+
+template <class T>
+SOFTRASTER_HOST_DEVICE void add_capsule_sums(const CapsuleSums& capsule, const Segment<T>& s,
+                                             SegmentSums& sums) {
+  sums.by_mid_x += s.along_x * capsule.by_along - s.along_y * capsule.by_across;
+  sums.by_mid_y += s.along_y * capsule.by_along + s.along_x * capsule.by_across;
+  sums.by_dx += 0.5 * (s.along_x * capsule.by_along_lever - s.along_y * capsule.by_across_lever);
+  sums.by_dy += 0.5 * (s.along_y * capsule.by_along_lever + s.along_x * capsule.by_across_lever);
+}
+
+// Gradient with respect to (x1, y1, x2, y2), softness and width, in the canvas's units (M8).
+struct SegmentGrad {
+  double ends[4];
+  double softness, width;
+};
+
+SOFTRASTER_HOST_DEVICE SegmentGrad segment_grad(const SegmentSums& sums, double side) {
+  return {{side * (0.5 * sums.by_mid_x - sums.by_dx), side * (0.5 * sums.by_mid_y - sums.by_dy),
+           side * (0.5 * sums.by_mid_x + sums.by_dx), side * (0.5 * sums.by_mid_y + sums.by_dy)},
+          sums.by_softness / side,
+          sums.by_width * side};
 }
 
 }  // namespace softraster

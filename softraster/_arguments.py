@@ -13,7 +13,8 @@ from numbers import Integral, Real
 import torch
 from torch import Tensor
 
-COMPOSITES = ("sum", "max")
+COVERAGES = ("grid", "capsule")
+COMPOSITES = ("sum", "max", "softor", "over")
 DTYPES = (torch.float64, torch.float32, torch.float16, torch.bfloat16)
 DEFAULT_TOLERANCE = 1e-6
 
@@ -24,9 +25,13 @@ class Scene:
 
     segments: Tensor  # (..., N, 4)
     softness: Tensor  # (..., N)
+    width: Tensor | None  # (..., N)
     intensity: Tensor | None  # (..., N)
-    height: int
-    width: int
+    color: Tensor | None  # (..., N, C)
+    background: Tensor | None  # (..., C), C = 1 without color
+    rows: int
+    columns: int
+    coverage: str
     composite: str
     tolerance: float
     canvas_dtype: torch.dtype
@@ -36,36 +41,57 @@ def check_scene(
     segments: Tensor,
     softness: float | Tensor,
     size: int | tuple[int, int],
+    width: float | Tensor | None,
     intensity: float | Tensor | None,
+    color: Tensor | None,
+    background: float | Tensor | None,
+    coverage: str,
     composite: str,
     tolerance: float,
 ) -> Scene:
     """Return the arguments as a Scene, or raise TypeError or ValueError."""
     _check_segments(segments)
-    height, width = _check_size(size)
+    rows, columns = _check_size(size)
+    if coverage not in COVERAGES:
+        raise ValueError(f"coverage must be one of {COVERAGES}, got {coverage!r}")
     if composite not in COMPOSITES:
         raise ValueError(f"composite must be one of {COMPOSITES}, got {composite!r}")
     tolerance = _check_tolerance(tolerance)
-    softness = _per_segment("softness", softness, segments, highest=math.inf)
-    if intensity is not None:
-        intensity = _per_segment("intensity", intensity, segments, highest=1.0)
+    if width is not None and coverage != "capsule":
+        raise ValueError(f'width goes with coverage="capsule", got coverage={coverage!r}')
+    if width is None and coverage == "capsule":
+        raise ValueError('width must be given with coverage="capsule", got None')
+    if background is not None and composite != "over":
+        raise ValueError(f'background goes with composite="over", got composite={composite!r}')
 
-    shape = segments.shape[:-1]
-    if softness.shape != shape or (intensity is not None and intensity.shape != shape):
-        shape = _broadcast(segments, softness, intensity)
-        segments, softness = segments.expand(*shape, 4), softness.expand(shape)
-        intensity = None if intensity is None else intensity.expand(shape)
+    tensors = {
+        "softness": _per_segment("softness", softness, segments, highest=math.inf),
+        "width": _per_segment("width", width, segments, highest=math.inf),
+        "intensity": _per_segment("intensity", intensity, segments, highest=1.0),
+        "color": _check_color(color, segments),
+        "background": _check_background(background, color, segments),
+    }
+    tensors["segments"] = segments
+    if any(x is not None and x.shape != _full_shape(n, x, segments) for n, x in tensors.items()):
+        _broadcast(tensors)
 
     canvas_dtype = segments.dtype
     if canvas_dtype in (torch.float16, torch.bfloat16):
-        segments = segments.float()
+        segments = tensors["segments"] = tensors["segments"].float()
         if torch.is_autocast_enabled(segments.device.type):
             canvas_dtype = torch.float32
-    if softness.dtype != segments.dtype:
-        softness = softness.to(segments.dtype)
-    if intensity is not None and intensity.dtype != segments.dtype:
-        intensity = intensity.to(segments.dtype)
-    return Scene(segments, softness, intensity, height, width, composite, tolerance, canvas_dtype)
+    for name, tensor in tensors.items():
+        if tensor is not None and tensor.dtype != segments.dtype:
+            tensors[name] = tensor.to(segments.dtype)
+    return Scene(
+        **tensors,
+        rows=rows,
+        columns=columns,
+        coverage=coverage,
+        composite=composite,
+        tolerance=tolerance,
+        canvas_dtype=canvas_dtype,
+    )
 
 
 def _check_segments(segments: Tensor) -> None:
@@ -102,7 +128,11 @@ def _check_tolerance(tolerance: float) -> float:
     return float(tolerance)
 
 
-def _per_segment(name: str, value: float | Tensor, segments: Tensor, highest: float) -> Tensor:
+def _per_segment(
+    name: str, value: float | Tensor | None, segments: Tensor, highest: float
+) -> Tensor | None:
+    if value is None and name != "softness":
+        return None
     if not isinstance(value, Tensor):
         if not _is_number(value):
             raise TypeError(f"{name} must be a number or a tensor, got {type(value).__name__}")
@@ -110,6 +140,37 @@ def _per_segment(name: str, value: float | Tensor, segments: Tensor, highest: fl
             bounds = "0 or more, and finite" if math.isinf(highest) else f"from 0 to {highest:g}"
             raise ValueError(f"{name} must be {bounds}, got {value!r}")
         return segments.new_full(segments.shape[:-1], value)
+    return _check_tensor(name, value, segments)
+
+
+def _check_color(color: Tensor | None, segments: Tensor) -> Tensor | None:
+    if color is None:
+        return None
+    if not isinstance(color, Tensor):
+        raise TypeError(f"color must be a tensor, got {type(color).__name__}")
+    if color.dim() < 2 or color.shape[-1] < 1:
+        raise ValueError(f"color must have the shape (..., N, C), C >= 1, got {tuple(color.shape)}")
+    return _check_tensor("color", color, segments)
+
+
+def _check_background(
+    background: float | Tensor | None, color: Tensor | None, segments: Tensor
+) -> Tensor | None:
+    if background is None:
+        return None
+    if not isinstance(background, Tensor):
+        if not _is_number(background):
+            raise TypeError(
+                f"background must be a number or a tensor, got {type(background).__name__}"
+            )
+        if not math.isfinite(background):
+            raise ValueError(f"background must be finite, got {background!r}")
+        return segments.new_full((1 if color is None else color.shape[-1],), background)
+    background = _check_tensor("background", background, segments)
+    return background[..., None] if color is None or background.dim() == 0 else background
+
+
+def _check_tensor(name: str, value: Tensor, segments: Tensor) -> Tensor:
     if value.device != segments.device:
         raise ValueError(
             f"{name} must be on the device of segments, {segments.device}, got {value.device}"
@@ -123,22 +184,55 @@ def _per_segment(name: str, value: float | Tensor, segments: Tensor, highest: fl
     return value
 
 
-def _broadcast(segments: Tensor, softness: Tensor, intensity: Tensor | None) -> torch.Size:
-    shape = segments.shape[:-1]
-    for name, value in (("softness", softness), ("intensity", intensity)):
-        if value is None:
+# How many dimensions at the end are no batch dimensions, and what they are in words.
+_OWN = {
+    "segments": (2, "(..., N, 4)"),
+    "softness": (1, "(..., N)"),
+    "width": (1, "(..., N)"),
+    "intensity": (1, "(..., N)"),
+    "color": (2, "(..., N, C)"),
+    "background": (1, "(..., C)"),
+}
+
+
+def _full_shape(name: str, tensor: Tensor, segments: Tensor) -> torch.Size:
+    """Return the shape that needs no broadcasting, as far as it is not the tensor's own affair."""
+    batch, count = segments.shape[:-2], segments.shape[-2:-1]
+    if name == "color":
+        return batch + count + tensor.shape[-1:]
+    if name == "background":
+        return batch + tensor.shape[-1:]
+    return segments.shape if name == "segments" else batch + count
+
+
+def _broadcast(tensors: dict[str, Tensor | None]) -> None:
+    """Expand all tensors over common batch dimensions, N segments and C channels."""
+    segments, color = tensors["segments"], tensors["color"]
+    count = segments.shape[-2]
+    channels = 1 if color is None else color.shape[-1]
+    tails = {"segments": (count, 4), "color": (count, channels), "background": (channels,)}
+    batch, shapes = segments.shape[:-2], {}
+    for name, tensor in tensors.items():
+        if tensor is None:
             continue
+        own, words = _OWN[name]
+        tail = tails.get(name, (count,))
+        given = tuple(tensor.shape)
+        padded = (1,) * (own - len(given)) + given
+        fits = all(have in (1, want) for have, want in zip(padded[-own:], tail, strict=True))
         try:
-            shape = torch.broadcast_shapes(shape, value.shape)
+            batch = torch.broadcast_shapes(batch, padded[:-own])
         except RuntimeError:
-            shape = None
-        if shape is None or shape[-1] != segments.shape[-2]:
+            fits = False
+        if not fits:
             raise ValueError(
-                f"{name} must be a number or have a shape that broadcasts to (..., N) with"
-                f" N = {segments.shape[-2]} for segments of shape {tuple(segments.shape)},"
-                f" got {tuple(value.shape)}"
+                f"{name} must broadcast to {words} with N = {count}"
+                + (f" and C = {channels}" if color is not None else "")
+                + f" for segments of shape {tuple(segments.shape)}, got {given}"
             )
-    return shape
+        shapes[name] = tail
+    for name, tail in shapes.items():
+        tensors[name] = tensors[name].expand(*batch, *tail)
 
 
 def _is_integer(value: object) -> bool:

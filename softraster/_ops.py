@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from softraster._arguments import COMPOSITES
+from softraster._arguments import COMPOSITES, COVERAGES, Scene
 
 try:
     from softraster import _C  # noqa: F401
@@ -22,20 +22,28 @@ except ImportError as error:
 
 _forward = torch.ops.softraster.draw_segments.default
 _backward = torch.ops.softraster.draw_segments_backward.default
+_TENSORS = 6  # segments, softness, width, intensity, color, background: each has a gradient
 
 
 @torch.library.register_fake("softraster::draw_segments")
 def _forward_fake(
-    segments: Tensor, softness: Tensor, intensity: Tensor, height: int, width: int, *options: Any
+    segments: Tensor,
+    softness: Tensor,
+    width: Tensor,
+    intensity: Tensor,
+    color: Tensor,
+    background: Tensor,
+    rows: int,
+    columns: int,
+    *options: Any,
 ) -> Tensor:
-    return segments.new_empty((*segments.shape[:-2], height, width))
+    channels = color.shape[-1:] if color.dim() == segments.dim() else ()
+    return segments.new_empty((*segments.shape[:-2], *channels, rows, columns))
 
 
 @torch.library.register_fake("softraster::draw_segments_backward")
-def _backward_fake(
-    grad_canvas: Tensor, segments: Tensor, softness: Tensor, intensity: Tensor, *options: Any
-) -> tuple[Tensor, Tensor, Tensor]:
-    return tuple(x.new_empty(x.shape) for x in (segments, softness, intensity))
+def _backward_fake(grad_canvas: Tensor, *args: Any) -> tuple[Tensor, ...]:
+    return tuple(x.new_empty(x.shape) for x in args[:_TENSORS])
 
 
 def _batched(op: Any) -> Any:
@@ -67,7 +75,7 @@ class _Gradient(torch.autograd.Function):
     generate_vmap_rule = True
 
     @staticmethod
-    def forward(*args: Any) -> tuple[Tensor, Tensor, Tensor]:
+    def forward(*args: Any) -> tuple[Tensor, ...]:
         return _backward(*args)
 
     @staticmethod
@@ -86,17 +94,15 @@ class _DrawSegments(torch.autograd.Function):
     """Eager mode and torch.compile: saving in forward costs a third of setup_context's time."""
 
     @staticmethod
-    def forward(
-        ctx: Any, segments: Tensor, softness: Tensor, intensity: Tensor, *options: Any
-    ) -> Tensor:
-        ctx.save_for_backward(segments, softness, intensity)
-        ctx.options = options
-        return _forward(segments, softness, intensity, *options)
+    def forward(ctx: Any, *args: Any) -> Tensor:
+        ctx.save_for_backward(*args[:_TENSORS])
+        ctx.options = args[_TENSORS:]
+        return _forward(*args)
 
     @staticmethod
     def backward(ctx: Any, grad_canvas: Tensor) -> tuple[Any, ...]:
         grads = _gradient(grad_canvas, *ctx.saved_tensors, *ctx.options)
-        return (*grads, None, None, None, None)
+        return (*grads, *(None for _ in ctx.options))
 
 
 class _DrawSegmentsFunctorch(torch.autograd.Function):
@@ -105,43 +111,47 @@ class _DrawSegmentsFunctorch(torch.autograd.Function):
     generate_vmap_rule = True
 
     @staticmethod
-    def forward(segments: Tensor, softness: Tensor, intensity: Tensor, *options: Any) -> Tensor:
-        return _forward(segments, softness, intensity, *options)
+    def forward(*args: Any) -> Tensor:
+        return _forward(*args)
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
-        segments, softness, intensity, *ctx.options = inputs
-        ctx.save_for_backward(segments, softness, intensity)
+        ctx.save_for_backward(*inputs[:_TENSORS])
+        ctx.options = inputs[_TENSORS:]
 
     @staticmethod
     def backward(ctx: Any, grad_canvas: Tensor) -> tuple[Any, ...]:
         grads = _gradient(grad_canvas, *ctx.saved_tensors, *ctx.options)
-        return (*grads, None, None, None, None)
+        return (*grads, *(None for _ in ctx.options))
 
 
-def _gradient(*args: Any) -> tuple[Tensor, Tensor, Tensor]:
+def _gradient(*args: Any) -> tuple[Tensor, ...]:
     if torch.is_grad_enabled() and not torch.compiler.is_compiling():
         return _Gradient.apply(*args)
     return _backward(*args)
 
 
-def draw_segments(
-    segments: Tensor,
-    softness: Tensor,
-    intensity: Tensor | None,
-    height: int,
-    width: int,
-    composite: str,
-    tolerance: float,
-) -> Tensor:
-    """Run the fused op, differentiably. Tensors of one dtype, float32 or float64, expanded."""
-    if intensity is None:
-        intensity = segments.new_empty(0)
-    args = (segments, softness, intensity, height, width, COMPOSITES.index(composite), tolerance)
+def draw_segments(scene: Scene) -> Tensor:
+    """Run the fused op on a checked scene, differentiably."""
+    absent = scene.segments.new_empty(0)
+    tensors = (
+        scene.segments,
+        scene.softness,
+        absent if scene.width is None else scene.width,
+        absent if scene.intensity is None else scene.intensity,
+        absent if scene.color is None else scene.color,
+        absent if scene.background is None else scene.background,
+    )
+    args = (
+        *tensors,
+        scene.rows,
+        scene.columns,
+        COVERAGES.index(scene.coverage),
+        COMPOSITES.index(scene.composite),
+        scene.tolerance,
+    )
     if not torch.compiler.is_compiling() and torch._C._are_functorch_transforms_active():
         return _DrawSegmentsFunctorch.apply(*args)
-    if torch.is_grad_enabled() and (
-        segments.requires_grad or softness.requires_grad or intensity.requires_grad
-    ):
+    if torch.is_grad_enabled() and any(x.requires_grad for x in tensors):
         return _DrawSegments.apply(*args)
     return _forward(*args)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
@@ -14,11 +16,15 @@ def draw_segments(
     softness: float | Tensor,
     size: int | tuple[int, int],
     *,
+    width: float | Tensor | None = None,
     intensity: float | Tensor | None = None,
+    color: Tensor | None = None,
+    background: float | Tensor | None = None,
+    coverage: str = "grid",
     composite: str = "sum",
     tolerance: float = DEFAULT_TOLERANCE,
 ) -> Tensor:
-    """Draw line segments as soft lines about one pixel wide, with gradients to every input.
+    """Draw line segments as soft lines, with gradients to every input.
 
     Points are in units of the longer canvas side, x to the right and y down; (0, 0) is the top left
     corner of the canvas, and the centre of pixel [i, j] is ((j + 0.5) / side, (i + 0.5) / side) for
@@ -28,22 +34,35 @@ def draw_segments(
         segments: (..., N, 4), x1, y1, x2, y2. Any leading batch dimensions; N may be 0. Points may
             lie off the canvas. A segment shorter than a millionth of a pixel is a dot.
         softness: 0 or more, per unit: edges are `sigmoid(softness * distance)`, so a *larger*
-            number draws a harder line, and 0 a constant faint grey of 1/64. 6 * side looks crisp.
-            A number, or a tensor that broadcasts to (..., N).
+            number draws a harder line, and 0 a constant faint grey. 6 * side looks crisp. A number,
+            or a tensor that broadcasts to (..., N).
         size: canvas size in pixels: an int for a square, or (height, width).
+        width: full ink width, in the units of points, 0 or more; with coverage "capsule", which
+            needs it. A number, or a tensor that broadcasts to (..., N).
         intensity: how strongly a segment inks, from 0 to 1; 0 means absent, which serves ragged
             batches and lifted pens. A number, or a tensor that broadcasts to (..., N). Default 1.
-        composite: how segments merge in a pixel: "sum" adds them, "max" takes the strongest.
+        color: what a segment inks, broadcasting to (..., N, C), any C from 1 on, usually 0 to 1.
+            With it the canvas has C channels. Without, one channel of 1 and no channel dimension.
+        background: canvas under the first segment, with composite "over". A number, or a tensor
+            that broadcasts to (..., C), or to (...) without color. Default 0.
+        coverage: the formula of a segment's coverage of a pixel, 0 to 1. "grid" is the source
+            post's: about a pixel wide, thicker on the diagonal. "capsule" is a stroke with round
+            caps, equally thick in every direction.
+        composite: how segments merge in a pixel. With a = intensity * coverage: "sum" adds
+            a * color; "max" takes a * color of the segment with the largest a; "softor" is
+            1 - prod(1 - a * color); "over" paints in drawing order, later segments on top:
+            canvas + a * (color - canvas), from the background on.
         tolerance: coverage below this, of one segment in one pixel, may be left out together with
             its gradient; work then grows with the ink. In [0, 1); 0 visits every pixel.
 
     Returns:
-        Canvas, (..., height, width), in the dtype of `segments`. float16 and bfloat16 are computed
-        in float32; under autocast they also give a float32 canvas.
+        Canvas, (..., height, width), or (..., C, height, width) with color, in the dtype of
+        `segments`. float16 and bfloat16 are computed in float32; under autocast they also give a
+        float32 canvas.
 
         Tensors' values are not checked. A segment that is NaN or infinite, or has negative
-        softness, makes its own canvas and its own gradient NaN, and touches no other item of the
-        batch. Where the gradient jumps, one side is taken: at exactly 45 degrees that of the
+        softness or width, makes its own canvas and its own gradient NaN, and touches no other item
+        of the batch. Where the gradient jumps, one side is taken: at exactly 45 degrees that of the
         flatter segment, between equal coverages under "max" that of the first segment. Along an
         axis, and for a dot, it is the mean of both sides. Second derivatives raise RuntimeError.
 
@@ -60,31 +79,31 @@ def draw_segments(
         >>> canvas.shape
         torch.Size([28, 28])
     """
-    scene = check_scene(segments, softness, size, intensity, composite, tolerance)
+    scene = check_scene(
+        segments,
+        softness,
+        size,
+        width,
+        intensity,
+        color,
+        background,
+        coverage,
+        composite,
+        tolerance,
+    )
     if scene.segments.device.type not in ("cpu", "meta"):
         raise RuntimeError(
             f"segments must be on the CPU: softraster has no kernels for {segments.device} yet."
             " Move them with segments.cpu()"
         )
-    canvas = _ops.draw_segments(
-        scene.segments,
-        scene.softness,
-        scene.intensity,
-        scene.height,
-        scene.width,
-        scene.composite,
-        scene.tolerance,
-    )
+    canvas = _ops.draw_segments(scene)
     return canvas if canvas.dtype == scene.canvas_dtype else canvas.to(scene.canvas_dtype)
 
 
 def draw_strokes(
     points: Tensor,
     size: int | tuple[int, int],
-    *,
-    intensity: float | Tensor | None = None,
-    composite: str = "sum",
-    tolerance: float = DEFAULT_TOLERANCE,
+    **options: Any,
 ) -> Tensor:
     """Draw strokes: chains of points, each joined to the next by a segment of its own softness.
 
@@ -93,12 +112,11 @@ def draw_strokes(
             draw_segments. Points p and p + 1 make segment p, with the softness of point p; that of
             the last point is not used. Fewer than 2 points draw nothing.
         size: canvas size in pixels: an int for a square, or (height, width).
-        intensity: of each segment, as in draw_segments: a number, or broadcasting to (..., P - 1).
-        composite: as in draw_segments.
-        tolerance: as in draw_segments.
+        options: keyword arguments of draw_segments from `width` on; what it takes for each of its
+            N segments is for each of the P - 1 segments here.
 
     Returns:
-        Canvas, (..., height, width), in the dtype of `points`.
+        Canvas, as draw_segments does.
 
     Raises:
         TypeError, ValueError, RuntimeError: as draw_segments does.
@@ -111,11 +129,4 @@ def draw_strokes(
         )
     ends = points[..., :2]
     segments = torch.cat([ends[..., :-1, :], ends[..., 1:, :]], dim=-1)
-    return draw_segments(
-        segments,
-        points[..., :-1, 2],
-        size,
-        intensity=intensity,
-        composite=composite,
-        tolerance=tolerance,
-    )
+    return draw_segments(segments, points[..., :-1, 2], size, **options)

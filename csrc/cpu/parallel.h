@@ -18,6 +18,7 @@ extern "C" int32_t torch_get_num_threads(uint32_t* threads);
 
 // Only what is inlined into a clone is compiled for its instruction set.
 #define SOFTRASTER_INLINE inline __attribute__((always_inline))
+#define SOFTRASTER_INLINE_LAMBDA __attribute__((always_inline))
 
 namespace softraster {
 namespace cpu {

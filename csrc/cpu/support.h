@@ -34,38 +34,29 @@ SOFTRASTER_INLINE Range column_support(const Segment<T>& s, Range columns) {
   return clip(s.mid_x - arm, s.mid_x + arm, columns);
 }
 
-// Within a row the line's window leaves an interval of columns: its centre moves by `step` a row.
+// Within a row the line leaves an interval of columns: its centre moves by `step` a row.
 struct RowWindow {
   double step, arm;
 };
 
 template <class T>
 SOFTRASTER_INLINE RowWindow row_window(const Segment<T>& s) {
-  if (s.axis == Axis::kY) return {s.slope, s.reach};
-  const double step = fabs(s.slope) > 1e-30 ? 1 / s.slope : 1e30;  // finite: 0 * step is 0
-  return {step, s.reach * fabs(step)};
+  if (s.kind == Kind::kFlat || s.kind == Kind::kSteep) {
+    if (s.kind == Kind::kSteep) return {s.slope, s.reach};
+    const double step = fabs(s.slope) > 1e-30 ? 1 / s.slope : 1e30;  // finite: 0 * step is 0
+    return {step, s.reach * fabs(step)};
+  }
+  // A capsule's reach is measured at right angles to the line, not along a row.
+  const double rise = fabs(s.along_y) > 1e-30 ? s.along_y : 1e-30;
+  return {clamp(s.along_x / rise, -1e30, 1e30), s.reach / fabs(rise)};
 }
 
-template <Axis axis, class T>
+template <Kind kind, class T>
 SOFTRASTER_INLINE Range visited_columns(const Segment<T>& s, const RowWindow& window, int64_t row,
                                         Range columns) {
-  if (axis == Axis::kDot) return columns;
+  if (kind == Kind::kDot) return columns;
   const double middle = s.mid_x + window.step * (row + 0.5 - s.mid_y);
   return clip(middle - window.arm, middle + window.arm, columns);
-}
-
-// The line's offset from the first pixel of a chunk, and how it changes from pixel to pixel. In
-// double at first: far from the midpoint, the small offset is the difference of large numbers.
-template <class T>
-struct Offset {
-  T first, step;
-};
-
-template <Axis axis, class T>
-SOFTRASTER_INLINE Offset<T> chunk_offset(const Segment<T>& s, int64_t row, int64_t chunk) {
-  const double from_mid_x = chunk + 0.5 - s.mid_x, from_mid_y = row + 0.5 - s.mid_y;
-  if (axis == Axis::kX) return {T(s.slope * from_mid_x - from_mid_y), T(s.slope)};
-  return {T(s.slope * from_mid_y - from_mid_x), T(-1)};
 }
 
 // Chunks start early rather than run over the right edge, where the canvas is wide enough for that.
