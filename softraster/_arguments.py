@@ -65,19 +65,19 @@ def check_scene(
         raise ValueError(f'background goes with composite="over", got composite={composite!r}')
 
     tensors = {
+        "segments": segments,
         "softness": _per_segment("softness", softness, segments, highest=math.inf),
         "width": _per_segment("width", width, segments, highest=math.inf),
         "intensity": _per_segment("intensity", intensity, segments, highest=1.0),
         "color": _check_color(color, segments),
         "background": _check_background(background, color, segments),
     }
-    tensors["segments"] = segments
-    if any(x is not None and x.shape != _full_shape(n, x, segments) for n, x in tensors.items()):
-        _broadcast(tensors)
+    _broadcast(tensors)
+    segments = tensors["segments"]
 
     canvas_dtype = segments.dtype
     if canvas_dtype in (torch.float16, torch.bfloat16):
-        segments = tensors["segments"] = tensors["segments"].float()
+        segments = tensors["segments"] = segments.float()
         if torch.is_autocast_enabled(segments.device.type):
             canvas_dtype = torch.float32
     for name, tensor in tensors.items():
@@ -184,55 +184,35 @@ def _check_tensor(name: str, value: Tensor, segments: Tensor) -> Tensor:
     return value
 
 
-# How many dimensions at the end are no batch dimensions, and what they are in words.
-_OWN = {
-    "segments": (2, "(..., N, 4)"),
-    "softness": (1, "(..., N)"),
-    "width": (1, "(..., N)"),
-    "intensity": (1, "(..., N)"),
-    "color": (2, "(..., N, C)"),
-    "background": (1, "(..., C)"),
-}
-
-
-def _full_shape(name: str, tensor: Tensor, segments: Tensor) -> torch.Size:
-    """Return the shape that needs no broadcasting, as far as it is not the tensor's own affair."""
-    batch, count = segments.shape[:-2], segments.shape[-2:-1]
-    if name == "color":
-        return batch + count + tensor.shape[-1:]
-    if name == "background":
-        return batch + tensor.shape[-1:]
-    return segments.shape if name == "segments" else batch + count
-
-
 def _broadcast(tensors: dict[str, Tensor | None]) -> None:
     """Expand all tensors over common batch dimensions, N segments and C channels."""
     segments, color = tensors["segments"], tensors["color"]
     count = segments.shape[-2]
     channels = 1 if color is None else color.shape[-1]
-    tails = {"segments": (count, 4), "color": (count, channels), "background": (channels,)}
-    batch, shapes = segments.shape[:-2], {}
-    for name, tensor in tensors.items():
-        if tensor is None:
-            continue
-        own, words = _OWN[name]
-        tail = tails.get(name, (count,))
-        given = tuple(tensor.shape)
-        padded = (1,) * (own - len(given)) + given
-        fits = all(have in (1, want) for have, want in zip(padded[-own:], tail, strict=True))
+    tails = dict.fromkeys(("softness", "width", "intensity"), (count,))
+    tails |= {"segments": (count, 4), "color": (count, channels), "background": (channels,)}
+    batch = segments.shape[:-2]
+    given = {name: x for name, x in tensors.items() if x is not None}
+    if all(x.shape == batch + tails[name] for name, x in given.items()):
+        return
+    for name, tensor in given.items():
+        tail = tails[name]
+        shape = (1,) * (len(tail) - tensor.dim()) + tensor.shape
+        own = shape[len(shape) - len(tail) :]
+        fits = all(have in (1, want) for have, want in zip(own, tail, strict=True))
         try:
-            batch = torch.broadcast_shapes(batch, padded[:-own])
+            batch = torch.broadcast_shapes(batch, shape[: len(shape) - len(tail)])
         except RuntimeError:
             fits = False
         if not fits:
+            words = {"segments": "N, 4", "color": "N, C", "background": "C"}.get(name, "N")
             raise ValueError(
-                f"{name} must broadcast to {words} with N = {count}"
+                f"{name} must broadcast to (..., {words}) with N = {count}"
                 + (f" and C = {channels}" if color is not None else "")
-                + f" for segments of shape {tuple(segments.shape)}, got {given}"
+                + f" for segments of shape {tuple(segments.shape)}, got {tuple(tensor.shape)}"
             )
-        shapes[name] = tail
-    for name, tail in shapes.items():
-        tensors[name] = tensors[name].expand(*batch, *tail)
+    for name, tensor in given.items():
+        tensors[name] = tensor.expand(*batch, *tails[name])
 
 
 def _is_integer(value: object) -> bool:

@@ -133,14 +133,20 @@ def _gradient(*args: Any) -> tuple[Tensor, ...]:
 
 def draw_segments(scene: Scene) -> Tensor:
     """Run the fused op on a checked scene, differentiably."""
+    compiling = torch.compiler.is_compiling()
     absent = scene.segments.new_empty(0)
-    tensors = (
+    given = (
         scene.segments,
         scene.softness,
-        absent if scene.width is None else scene.width,
-        absent if scene.intensity is None else scene.intensity,
-        absent if scene.color is None else scene.color,
-        absent if scene.background is None else scene.background,
+        scene.width,
+        scene.intensity,
+        scene.color,
+        scene.background,
+    )
+    tensors = tuple(
+        # Dynamo refuses one tensor as two arguments; in eager mode a new one costs a microsecond.
+        (scene.segments.new_empty(0) if compiling else absent) if x is None else x
+        for x in given
     )
     args = (
         *tensors,
@@ -150,7 +156,7 @@ def draw_segments(scene: Scene) -> Tensor:
         COMPOSITES.index(scene.composite),
         scene.tolerance,
     )
-    if not torch.compiler.is_compiling() and torch._C._are_functorch_transforms_active():
+    if not compiling and torch._C._are_functorch_transforms_active():
         return _DrawSegmentsFunctorch.apply(*args)
     if torch.is_grad_enabled() and any(x.requires_grad for x in tensors):
         return _DrawSegments.apply(*args)

@@ -7,29 +7,49 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+COVERAGES = ("grid", "capsule")
+COMPOSITES = ("sum", "max", "softor", "over")
+
 
 @dataclass(frozen=True)
 class Case:
-    """Arguments of draw_segments in float64, and whether the gradient is unique there."""
+    """Tensors for draw_segments in float64, and whether the gradient is unique there."""
 
     segments: Tensor
     softness: Tensor
     size: tuple[int, int]
     intensity: Tensor | None = None
+    width: Tensor | None = None
+    color: Tensor | None = None
+    background: Tensor | None = None
     smooth: bool = True  # False at a kink, where op and reference may take different sides
 
     def to(self, dtype: torch.dtype) -> Case:
-        return replace(
-            self,
-            segments=self.segments.to(dtype),
-            softness=self.softness.to(dtype),
-            intensity=None if self.intensity is None else self.intensity.to(dtype),
-        )
+        tensors = {n: x.to(dtype) for n, x in self.tensors.items()}
+        return replace(self, **tensors)
 
     @property
-    def inputs(self) -> tuple[Tensor, ...]:
-        given = (self.segments, self.softness, self.intensity)
-        return tuple(x for x in given if x is not None)
+    def tensors(self) -> dict[str, Tensor]:
+        """Every tensor that is given, by the name of its argument."""
+        names = ("segments", "softness", "intensity", "width", "color", "background")
+        return {n: getattr(self, n) for n in names if getattr(self, n) is not None}
+
+    def dressed(self, coverage: str, composite: str, channels: int | None, seed: int = 0) -> Case:
+        """Return the case with random widths, colours and background where they go."""
+        make = torch.Generator().manual_seed(seed)
+        shape = self.segments.shape[:-1]
+
+        def uniform(*size: int) -> Tensor:
+            return torch.rand(size, dtype=torch.float64, generator=make)
+
+        return replace(
+            self,
+            width=3.5 / max(self.size) * uniform(*shape) if coverage == "capsule" else None,
+            color=None if channels is None else uniform(*shape, channels),
+            background=uniform(*shape[:-1], *([] if channels is None else [channels]))
+            if composite == "over"
+            else None,
+        )
 
 
 def random_case(

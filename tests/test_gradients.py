@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from cases import random_case
+from cases import COMPOSITES, COVERAGES, random_case
 from torch.autograd import gradcheck
 
 import softraster
@@ -20,24 +20,27 @@ def away_from_kinks(case):
 
 
 @pytest.mark.parametrize("function", FUNCTIONS.values(), ids=FUNCTIONS.keys())
-@pytest.mark.parametrize("composite", ["sum", "max"])
-@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("composite", COMPOSITES)
+@pytest.mark.parametrize("coverage", COVERAGES)
+@pytest.mark.parametrize("channels", [None, 1, 4])
 @pytest.mark.parametrize("size", [(9, 7), (5, 12)], ids=str)
-def test_gradcheck_to_segments_softness_and_intensity(function, composite, seed, size):
-    case = away_from_kinks(random_case(seed, shape=(2, 3), size=size))
-    inputs = [x.clone().requires_grad_() for x in case.inputs]
-    assert gradcheck(
-        lambda s, k, c: function(s, k, size, intensity=c, composite=composite, tolerance=0),
-        inputs,
-        eps=1e-7,
-        atol=2e-5,
-    )
+def test_gradcheck_to_every_input(function, coverage, composite, channels, size):
+    case = away_from_kinks(random_case(sum(size), shape=(2, 3), size=size))
+    case = case.dressed(coverage, composite, channels)
+    names, inputs = case.tensors.keys(), [x.clone().requires_grad_() for x in case.tensors.values()]
+
+    def draw(*tensors):
+        given = dict(zip(names, tensors, strict=True))
+        mode = {"coverage": coverage, "composite": composite, "tolerance": 0}
+        return function(given.pop("segments"), given.pop("softness"), size, **given, **mode)
+
+    assert gradcheck(draw, inputs, eps=1e-7, atol=3e-5)
 
 
 @pytest.mark.parametrize("wanted", [0, 1, 2])
 def test_gradcheck_when_one_input_alone_requires_a_gradient(wanted):
     case = away_from_kinks(random_case(5, shape=(3,), size=(8, 8)))
-    inputs = [x.clone().requires_grad_(n == wanted) for n, x in enumerate(case.inputs)]
+    inputs = [x.clone().requires_grad_(n == wanted) for n, x in enumerate(case.tensors.values())]
     assert gradcheck(
         lambda s, k, c: softraster.draw_segments(s, k, 8, intensity=c, tolerance=0),
         inputs,

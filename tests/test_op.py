@@ -3,24 +3,58 @@
 import os
 import subprocess
 import sys
+from functools import partial
 
 import pytest
 import torch
-from cases import random_case
+from cases import COMPOSITES, COVERAGES, random_case
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 import softraster
 
-COMPOSITES = ("sum", "max")
+# A mode of each coverage, composite and number of channels, all three in turn.
+MODES = [
+    ("grid", "sum", None),
+    ("grid", "max", 3),
+    ("grid", "softor", 1),
+    ("grid", "over", None),
+    ("capsule", "sum", 4),
+    ("capsule", "max", None),
+    ("capsule", "softor", None),
+    ("capsule", "over", 3),
+]
+modes = pytest.mark.parametrize("mode", MODES, ids=lambda mode: "-".join(map(str, mode)))
 
 
 def small(shape=(2, 5), dtype=torch.float32, intensity=True):
+    """Segments, softness and perhaps intensity, which require gradients."""
     case = random_case(0, shape=shape, size=(12, 16), intensity=intensity).to(dtype)
-    return [x.clone().requires_grad_() for x in case.inputs]
+    return [x.clone().requires_grad_() for x in case.tensors.values()]
 
 
 def draw(segments, softness, intensity=None, **options):
     return softraster.draw_segments(segments, softness, (12, 16), intensity=intensity, **options)
+
+
+class Scene:
+    """All the tensors that a mode takes, in a fixed order, and how to draw them."""
+
+    def __init__(self, mode, shape=(2, 5), dtype=torch.float32, seed=0, size=(12, 16)):
+        self.coverage, self.composite, channels = mode
+        case = random_case(seed, shape=shape, size=size)
+        case = case.dressed(self.coverage, self.composite, channels).to(dtype)
+        self.size, self.names = size, list(case.tensors)
+        self.tensors = [x.clone().requires_grad_() for x in case.tensors.values()]
+
+    def draw(self, *tensors, **options):
+        given = dict(zip(self.names, tensors, strict=True))
+        mode = {"coverage": self.coverage, "composite": self.composite, **options}
+        return softraster.draw_segments(
+            given.pop("segments"), given.pop("softness"), self.size, **given, **mode
+        )
+
+    def loss(self, *tensors):
+        return self.draw(*tensors).square().sum()
 
 
 @pytest.mark.parametrize("batch", [(), (1,), (3,), (2, 3), (2, 1, 3), (0,), (2, 0)], ids=str)
@@ -69,20 +103,20 @@ def test_numbers_serve_as_softness_and_intensity():
     assert torch.equal(draw(segments, torch.tensor(90.0), torch.tensor(0.5)), expected)
 
 
-@pytest.mark.parametrize("composite", COMPOSITES)
-def test_layout_does_not_matter(composite):
-    segments, softness, intensity = (x.detach() for x in small((4, 6)))
-    expected = draw(segments, softness, intensity, composite=composite)
+@modes
+def test_layout_does_not_matter(mode):
+    scene = Scene(mode, shape=(4, 6))
+    tensors = [x.detach() for x in scene.tensors]
+    expected = scene.draw(*tensors)
     layouts = {
-        "transposed": lambda x: x.transpose(0, 1).contiguous().transpose(0, 1),
+        "transposed": lambda x: x.transpose(0, -1).contiguous().transpose(0, -1),
         "sliced": lambda x: torch.stack([x, x], -1).flatten(-2)[..., ::2],
         "offset": lambda x: torch.cat([x.new_zeros(1), x.flatten()])[1:].view(x.shape),
     }
     for name, layout in layouts.items():
-        got = draw(layout(segments), layout(softness), layout(intensity), composite=composite)
-        assert torch.equal(got, expected), name
-    repeated = draw(segments[:1].expand(4, 6, 4), softness[:1].expand(4, 6), composite=composite)
-    assert torch.equal(repeated[3], draw(segments[0], softness[0], composite=composite))
+        assert torch.equal(scene.draw(*map(layout, tensors)), expected), name
+    repeated = scene.draw(*(x[:1].expand(x.shape) for x in tensors))
+    assert torch.equal(repeated[3], scene.draw(*(x[0] for x in tensors)))
 
 
 def test_a_gradient_that_is_expanded_or_strided_is_read_right():
@@ -116,33 +150,29 @@ def test_autocast_gives_a_float32_canvas_from_mixed_types():
         assert draw(segments.double(), softness.double()).dtype == torch.float64
 
 
-@pytest.mark.parametrize("composite", COMPOSITES)
-@pytest.mark.parametrize("intensity", [True, False])
+@modes
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-def test_opcheck(composite, intensity, dtype):
-    given = [x.detach() for x in small(dtype=dtype, intensity=intensity)]
-    if not intensity:
-        given.append(torch.empty(0, dtype=dtype))
-    options = (12, 16, COMPOSITES.index(composite), 1e-6)
-    torch.library.opcheck(torch.ops.softraster.draw_segments.default, (*given, *options))
-    grad = torch.rand(2, 12, 16, dtype=dtype)
-    backward = torch.ops.softraster.draw_segments_backward.default
-    torch.library.opcheck(backward, (grad, *given, *options))
+def test_opcheck(mode, dtype):
+    scene = Scene(mode, dtype=dtype)
+    given = {n: x.detach() for n, x in zip(scene.names, scene.tensors, strict=True)}
+    order = ("segments", "softness", "width", "intensity", "color", "background")
+    tensors = [given.get(name, torch.empty(0, dtype=dtype)) for name in order]
+    indices = COVERAGES.index(scene.coverage), COMPOSITES.index(scene.composite)
+    args = (*tensors, 12, 16, *indices, 1e-6)
+    torch.library.opcheck(torch.ops.softraster.draw_segments.default, args)
+    grad = torch.rand_like(scene.draw(*given.values()))
+    torch.library.opcheck(torch.ops.softraster.draw_segments_backward.default, (grad, *args))
 
 
-@pytest.mark.parametrize("composite", COMPOSITES)
+@modes
 @pytest.mark.parametrize("dynamic", [False, True])
-def test_compiles_whole_with_the_same_bits(composite, dynamic):
+def test_compiles_whole_with_the_same_bits(mode, dynamic):
     torch._dynamo.reset()
-
-    def loss(segments, softness, intensity):
-        return draw(segments, softness, intensity, composite=composite).square().sum()
-
-    compiled = torch.compile(loss, fullgraph=True, dynamic=dynamic, backend="aot_eager")
-    for shape in [(2, 5), (3, 4)]:
-        inputs = small(shape)
-        got = torch.autograd.grad(compiled(*inputs), inputs)
-        expected = torch.autograd.grad(loss(*inputs), inputs)
+    scenes = [Scene(mode, shape) for shape in [(2, 5), (3, 4)]]
+    compiled = torch.compile(scenes[0].loss, fullgraph=True, dynamic=dynamic, backend="aot_eager")
+    for scene in scenes:
+        got = torch.autograd.grad(compiled(*scene.tensors), scene.tensors)
+        expected = torch.autograd.grad(scene.loss(*scene.tensors), scene.tensors)
         assert all(torch.equal(a, b) for a, b in zip(got, expected, strict=True))
 
 
@@ -176,58 +206,45 @@ def test_fake_and_meta_tensors_give_shapes_without_drawing():
     assert meta.device.type == "meta" and meta.shape == (2, 12, 16)
 
 
-@pytest.mark.parametrize("composite", COMPOSITES)
-def test_vmap_draws_as_a_batch(composite):
-    segments, softness, intensity = (x.detach() for x in small((4, 5)))
-
-    def one(s, k, c):
-        return draw(s, k, c, composite=composite)
-
-    expected = one(segments, softness, intensity)
-    assert torch.equal(torch.vmap(one)(segments, softness, intensity), expected)
-    shared = torch.vmap(one, (0, None, None))(segments, softness[0], intensity[0])
-    assert torch.equal(shared[2], one(segments[2], softness[0], intensity[0]))
-    moved = torch.vmap(one, (1, 0, 0))(segments.transpose(0, 1), softness, intensity)
+@modes
+def test_vmap_draws_as_a_batch(mode):
+    scene = Scene(mode, shape=(4, 5))
+    tensors = [x.detach() for x in scene.tensors]
+    expected = scene.draw(*tensors)
+    assert torch.equal(torch.vmap(scene.draw)(*tensors), expected)
+    moved = torch.vmap(scene.draw, -1)(*(x.movedim(0, -1) for x in tensors))
     assert torch.equal(moved, expected)
-    no_intensity = torch.vmap(draw)(segments, softness)
-    assert torch.equal(no_intensity, draw(segments, softness))
+    dims = (0, *(None for _ in tensors[1:]))
+    shared = torch.vmap(scene.draw, dims)(tensors[0], *(x[0] for x in tensors[1:]))
+    assert torch.equal(shared[2], scene.draw(tensors[0][2], *(x[0] for x in tensors[1:])))
 
 
-@pytest.mark.parametrize("intensity", [True, False])
-def test_func_grad_vmap_of_grad_and_jacobian_agree_with_autograd(intensity):
-    inputs = [x.detach() for x in small((4, 5), intensity=intensity)]
-
-    def loss(*one):
-        return draw(*one).square().sum()
-
-    leaves = [x.clone().requires_grad_() for x in inputs]
-    expected = torch.autograd.grad(draw(*leaves).square().sum(), leaves)
-    every = tuple(range(len(inputs)))
-    got = torch.vmap(torch.func.grad(loss, argnums=every))(*inputs)
-    assert all(
-        torch.allclose(a, b, rtol=1e-5, atol=1e-5) for a, b in zip(got, expected, strict=True)
-    )
-    alone = torch.func.grad(loss, argnums=every)(*(x[1] for x in inputs))
-    assert all(
-        torch.allclose(a, b[1], rtol=1e-5, atol=1e-5) for a, b in zip(alone, expected, strict=True)
-    )
-    jacobian = torch.func.jacrev(lambda s: draw(s, *(x[0] for x in inputs[1:])))(inputs[0][0])
-    assert jacobian.shape == (12, 16, 5, 4)
+@modes
+def test_func_grad_vmap_of_grad_and_jacobian_agree_with_autograd(mode):
+    scene = Scene(mode, shape=(4, 5))
+    expected = torch.autograd.grad(scene.loss(*scene.tensors), scene.tensors)
+    tensors = [x.detach() for x in scene.tensors]
+    every = tuple(range(len(tensors)))
+    gradient = torch.func.grad(scene.loss, argnums=every)
+    close = partial(torch.testing.assert_close, rtol=1e-5, atol=1e-5)
+    for got, want in zip(torch.vmap(gradient)(*tensors), expected, strict=True):
+        close(got, want)
+    for got, want in zip(gradient(*(x[1] for x in tensors)), expected, strict=True):
+        close(got, want[1])
+    jacobian = torch.func.jacrev(lambda s: scene.draw(s, *(x[0] for x in tensors[1:])))
+    assert jacobian(tensors[0][0]).shape == (*scene.draw(*tensors).shape[1:], 5, 4)
 
 
 THREADS = """
-import sys, torch, softraster
+import sys, torch
 sys.path.insert(0, {tests!r})
-from cases import random_case
+from test_op import MODES, Scene
 torch.set_num_threads(int(sys.argv[1]))
 for shape, size in [((16, 30), (28, 28)), ((1, 300), (200, 300)), ((3, 70), (64, 48))]:
-    case = random_case(1, shape=shape, size=size).to(torch.float32)
-    for composite in ("sum", "max"):
-        inputs = [x.clone().requires_grad_() for x in case.inputs]
-        options = {{"intensity": inputs[2], "composite": composite}}
-        canvas = softraster.draw_segments(*inputs[:2], size, **options)
-        canvas.square().sum().backward()
-        for x in (canvas, *(x.grad for x in inputs)):
+    for mode in MODES:
+        scene = Scene(mode, shape, size=size)
+        scene.loss(*scene.tensors).backward()
+        for x in (scene.draw(*scene.tensors), *(x.grad for x in scene.tensors)):
             print(hash(x.detach().numpy().tobytes()))
 """
 
@@ -243,43 +260,59 @@ def test_the_same_bits_for_every_number_of_threads(request):
         ).stdout
         for threads in (1, 2, 3, 8)
     }
-    assert len(outputs) == 1 and len(outputs.pop().split()) == 24
+    assert len(outputs) == 1 and len(outputs.pop().split()) > 3 * 4 * len(MODES)
 
 
-def test_the_same_bits_in_every_run():
-    inputs = small((16, 20))
-    first = draw(*inputs)
-    grads = torch.autograd.grad(first.square().sum(), inputs)
+@modes
+def test_the_same_bits_in_every_run(mode):
+    scene = Scene(mode, shape=(16, 20))
+
+    def run():
+        canvas = scene.draw(*scene.tensors)
+        return canvas, *torch.autograd.grad(canvas.square().sum(), scene.tensors)
+
+    first = run()
     for _ in range(20):
-        canvas = draw(*inputs)
-        assert torch.equal(canvas, first)
-        again = torch.autograd.grad(canvas.square().sum(), inputs)
-        assert all(torch.equal(a, b) for a, b in zip(again, grads, strict=True))
+        assert all(torch.equal(a, b) for a, b in zip(run(), first, strict=True))
 
 
-@pytest.mark.parametrize("composite", COMPOSITES)
+@modes
 @pytest.mark.parametrize("bad", [float("nan"), float("inf"), -float("inf")])
-@pytest.mark.parametrize("where", ["segments", "softness", "intensity"])
-def test_nan_and_infinity_stay_in_their_own_canvas(where, bad, composite):
-    clean = small((3, 5))
-    dirty = [x.detach().clone() for x in clean]
-    index = ["segments", "softness", "intensity"].index(where)
-    dirty[index].view(3, 5, -1)[1, 2, 0] = bad
-    dirty = [x.requires_grad_() for x in dirty]
-    canvas, expected = (draw(*x, composite=composite) for x in (dirty, clean))
-    assert canvas[1].isnan().all()
-    reference = softraster.reference.draw_segments(
-        *dirty[:2], (12, 16), intensity=dirty[2], composite=composite
+def test_nan_and_infinity_stay_in_their_own_canvas(mode, bad):
+    clean = Scene(mode, shape=(3, 5))
+    expected = clean.draw(*clean.tensors)
+    expected_grads = torch.autograd.grad(expected.square().sum(), clean.tensors)
+    for index, name in enumerate(clean.names):
+        if name in ("color", "background"):  # these mark only the pixels that they reach
+            continue
+        dirty = [x.detach().clone() for x in clean.tensors]
+        dirty[index].view(3, 5, -1)[1, 2, 0] = bad
+        dirty = [x.requires_grad_() for x in dirty]
+        canvas = clean.draw(*dirty)
+        assert canvas[1].isnan().all(), name
+        grads = torch.autograd.grad(canvas.square().sum(), dirty)
+        assert grads[0][1].isnan().all(), name
+        for item in (0, 2):
+            assert torch.equal(canvas[item], expected[item]), name
+            for a, b in zip(grads, expected_grads, strict=True):
+                assert torch.equal(a[item], b[item]), name
+
+
+@pytest.mark.parametrize("coverage", COVERAGES)
+@pytest.mark.parametrize("composite", COMPOSITES)
+def test_the_reference_keeps_nan_in_its_own_canvas_too(coverage, composite):
+    case = random_case(0, shape=(3, 5), size=(12, 16)).dressed(coverage, composite, None)
+    case.segments[1, 2, 0] = float("nan")
+    tensors = dict(case.tensors)
+    canvas = softraster.reference.draw_segments(
+        tensors.pop("segments"),
+        tensors.pop("softness"),
+        case.size,
+        **tensors,
+        coverage=coverage,
+        composite=composite,
     )
-    assert reference[1].isnan().all() and reference[[0, 2]].isfinite().all()
-    grads, expected_grads = (
-        torch.autograd.grad(c.square().sum(), x) for c, x in ((canvas, dirty), (expected, clean))
-    )
-    assert grads[0][1].isnan().all()
-    for item in (0, 2):
-        assert torch.equal(canvas[item], expected[item])
-        for a, b in zip(grads, expected_grads, strict=True):
-            assert torch.equal(a[item], b[item])
+    assert canvas[1].isnan().all() and canvas[[0, 2]].isfinite().all()
 
 
 def test_negative_softness_gives_nan_and_not_a_wrong_picture():
@@ -332,6 +365,57 @@ BAD_ARGUMENTS = {
         r"intensity .* got \(4,\)",
     ),
     "intensity a string": (lambda: draw(S, 1.0, "dark"), TypeError, "intensity .* got str"),
+    "width without capsules": (
+        lambda: draw(S, 1.0, width=0.1),
+        ValueError,
+        "width .* got coverage='grid'",
+    ),
+    "capsules without width": (
+        lambda: draw(S, 1.0, coverage="capsule"),
+        ValueError,
+        "width .* got None",
+    ),
+    "width negative": (
+        lambda: draw(S, 1.0, coverage="capsule", width=-0.1),
+        ValueError,
+        "width .* got -0.1",
+    ),
+    "unknown coverage": (
+        lambda: draw(S, 1.0, coverage="disc"),
+        ValueError,
+        "coverage .* got 'disc'",
+    ),
+    "color a list": (lambda: draw(S, 1.0, color=[1, 0, 0]), TypeError, "color .* got list"),
+    "color of one dimension": (
+        lambda: draw(S, 1.0, color=torch.ones(3)),
+        ValueError,
+        r"color .* got \(3,\)",
+    ),
+    "color without channels": (
+        lambda: draw(S, 1.0, color=torch.ones(3, 0)),
+        ValueError,
+        r"color .* got \(3, 0\)",
+    ),
+    "color of other segments": (
+        lambda: draw(S, 1.0, color=torch.ones(2, 3)),
+        ValueError,
+        r"color .* N = 3 .* got \(2, 3\)",
+    ),
+    "background of other channels": (
+        lambda: draw(S, 1.0, color=torch.ones(3, 3), background=torch.ones(2), composite="over"),
+        ValueError,
+        r"background .* C = 3 .* got \(2,\)",
+    ),
+    "background without over": (
+        lambda: draw(S, 1.0, background=1.0),
+        ValueError,
+        "background .* got composite='sum'",
+    ),
+    "background infinite": (
+        lambda: draw(S, 1.0, background=float("inf"), composite="over"),
+        ValueError,
+        "background .* got inf",
+    ),
     "unknown composite": (
         lambda: draw(S, 1.0, composite="mean"),
         ValueError,

@@ -1,68 +1,91 @@
-"""The fused op against the reference: values and gradients, both composites, both precisions."""
+"""The fused op against the reference: values and gradients, in every mode and precision."""
 
 import pytest
 import torch
-from cases import NAMED, Case, random_case
+from cases import COMPOSITES, COVERAGES, NAMED, Case, random_case
 
 import softraster
 
-COMPOSITES = ("sum", "max")
 RANDOM = {
     f"random {seed}, {size}": random_case(seed, size=size)
     for seed, size in enumerate([(20, 28), (28, 20), (33, 33), (7, 50), (64, 64), (3, 3)])
 }
 ALL = {**NAMED, **RANDOM}
 
+modes = pytest.mark.parametrize(
+    ("coverage", "composite", "channels"),
+    [
+        (coverage, composite, channels)
+        for coverage in COVERAGES
+        for composite in COMPOSITES
+        for channels in (None, 3)
+    ],
+)
+
 
 def draw(function, case: Case, **options):
-    """Canvas, and the gradients of a fixed random projection of it."""
-    inputs = [x.clone().requires_grad_() for x in case.inputs]
-    intensity = inputs[2] if len(inputs) == 3 else None
-    canvas = function(inputs[0], inputs[1], case.size, intensity=intensity, **options)
+    """Canvas, and the gradients of a fixed random projection of it, by argument."""
+    tensors = {n: x.clone().requires_grad_() for n, x in case.tensors.items()}
+    rest = {n: x for n, x in tensors.items() if n not in ("segments", "softness")}
+    canvas = function(tensors["segments"], tensors["softness"], case.size, **rest, **options)
     make = torch.Generator().manual_seed(7)
     grad = torch.randn(canvas.shape, dtype=torch.float64, generator=make).to(canvas.dtype)
-    return canvas, torch.autograd.grad(canvas, inputs, grad)
+    grads = torch.autograd.grad(canvas, list(tensors.values()), grad, materialize_grads=True)
+    return canvas, dict(zip(tensors, grads, strict=True))
 
 
-@pytest.mark.parametrize("composite", COMPOSITES)
+def assert_grads_close(got, expected, relative, absolute):
+    for name, want in expected.items():
+        scale = want.abs().max().item() if want.numel() else 0
+        torch.testing.assert_close(
+            got[name].double(),
+            want,
+            rtol=0,
+            atol=relative * scale + absolute,
+            msg=lambda m, n=name: f"{n}: {m}",
+        )
+
+
+@modes
 @pytest.mark.parametrize("name", ALL)
-def test_float64_agrees_to_rounding(name, composite):
-    case = ALL[name]
-    canvas, grads = draw(softraster.draw_segments, case, composite=composite, tolerance=0)
-    expected, expected_grads = draw(softraster.reference.draw_segments, case, composite=composite)
+def test_float64_agrees_to_rounding(name, coverage, composite, channels):
+    case = ALL[name].dressed(coverage, composite, channels)
+    mode = {"coverage": coverage, "composite": composite}
+    canvas, grads = draw(softraster.draw_segments, case, **mode, tolerance=0)
+    expected, expected_grads = draw(softraster.reference.draw_segments, case, **mode)
     torch.testing.assert_close(canvas, expected, rtol=0, atol=1e-12)
-    if case.smooth:
-        for grad, expected_grad in zip(grads, expected_grads, strict=True):
-            scale = expected_grad.abs().max().item() if expected_grad.numel() else 0
-            torch.testing.assert_close(grad, expected_grad, rtol=0, atol=1e-9 * scale + 1e-14)
+    if case.smooth or coverage == "capsule":
+        assert_grads_close(grads, expected_grads, 1e-9, 1e-13)
 
 
-@pytest.mark.parametrize("composite", COMPOSITES)
+@modes
 @pytest.mark.parametrize("name", ALL)
-def test_float32_agrees_with_the_float64_reference(name, composite):
+def test_float32_agrees_with_the_float64_reference(name, coverage, composite, channels):
     # The same float32 numbers for both: what is measured is the op, not the rounding of its inputs.
-    case = ALL[name].to(torch.float32)
-    canvas, grads = draw(softraster.draw_segments, case, composite=composite)
+    case = ALL[name].dressed(coverage, composite, channels).to(torch.float32)
+    mode = {"coverage": coverage, "composite": composite}
+    canvas, grads = draw(softraster.draw_segments, case, **mode)
     expected, expected_grads = draw(
-        softraster.reference.draw_segments, case.to(torch.float64), composite=composite
+        softraster.reference.draw_segments, case.to(torch.float64), **mode
     )
     torch.testing.assert_close(canvas.double(), expected, rtol=0, atol=1e-5)
-    if case.smooth:
-        for grad, expected_grad in zip(grads, expected_grads, strict=True):
-            scale = expected_grad.abs().max().item() if expected_grad.numel() else 0
-            atol = 2e-5 * scale + 1e-7
-            torch.testing.assert_close(grad.double(), expected_grad, rtol=0, atol=atol)
+    if case.smooth or coverage == "capsule":
+        # What is left out of a pixel's gradient is below softness * tolerance.
+        steepest = case.softness.max().item() if case.softness.numel() else 0
+        assert_grads_close(grads, expected_grads, 1e-4, 2e-6 * (1 + steepest))
 
 
-@pytest.mark.parametrize("composite", COMPOSITES)
+@pytest.mark.parametrize("coverage", COVERAGES)
+@pytest.mark.parametrize("composite", ["sum", "max", "softor"])
 @pytest.mark.parametrize("tolerance", [1e-2, 1e-4, 1e-6])
-def test_tolerance_bounds_what_is_left_out(tolerance, composite):
-    case = random_case(11, shape=(3, 9), size=(40, 56))
-    exact, _ = draw(softraster.draw_segments, case, composite=composite, tolerance=0)
-    canvas, _ = draw(softraster.draw_segments, case, composite=composite, tolerance=tolerance)
+def test_tolerance_bounds_what_is_left_out(tolerance, composite, coverage):
+    case = random_case(11, shape=(3, 9), size=(40, 56)).dressed(coverage, composite, None)
+    mode = {"coverage": coverage, "composite": composite}
+    exact, _ = draw(softraster.draw_segments, case, **mode, tolerance=0)
+    canvas, _ = draw(softraster.draw_segments, case, **mode, tolerance=tolerance)
     left_out = exact - canvas
     assert left_out.min() >= -1e-12
-    assert left_out.max() <= tolerance * (9 if composite == "sum" else 1)
+    assert left_out.max() <= tolerance * (1 if composite == "max" else 9)
 
 
 def test_tolerance_saves_pixels():
@@ -88,25 +111,29 @@ def test_huge_softness_draws_a_hard_line_with_finite_gradients(softness):
         assert grad.isfinite().all()
 
 
-def test_float32_gradients_hold_on_a_canvas_of_a_million_pixels():
+@pytest.mark.parametrize("coverage", COVERAGES)
+@pytest.mark.parametrize("composite", ["sum", "over"])
+def test_float32_gradients_hold_on_a_canvas_of_a_million_pixels(coverage, composite):
     # A faint segment reaches every pixel, so each gradient sums 2^20 terms.
     case = Case(
         torch.tensor([[0.31, 0.22, 0.71, 0.83]], dtype=torch.float32),
         torch.tensor([3.0], dtype=torch.float32),
         (1024, 1024),
         torch.tensor([0.7], dtype=torch.float32),
+        torch.tensor([0.2], dtype=torch.float32) if coverage == "capsule" else None,
     )
-    inputs = [x.clone().requires_grad_() for x in case.inputs]
-    exact = [x.double().requires_grad_() for x in case.inputs]
-    for at, x in (
-        (inputs, softraster.draw_segments),
-        (exact, softraster.reference.draw_segments),
-    ):
-        x(at[0], at[1], case.size, intensity=at[2]).sum().backward()
-    for x, y in zip(inputs, exact, strict=True):
-        torch.testing.assert_close(
-            x.grad.double(), y.grad, rtol=2e-6, atol=1e-6 * y.grad.abs().max().item()
-        )
+    mode = {"coverage": coverage, "composite": composite}
+
+    def grads(case, function):
+        tensors = {n: x.clone().requires_grad_() for n, x in case.tensors.items()}
+        rest = {n: x for n, x in tensors.items() if n not in ("segments", "softness")}
+        canvas = function(tensors["segments"], tensors["softness"], case.size, **rest, **mode)
+        return torch.autograd.grad(canvas.sum(), list(tensors.values()))
+
+    got = grads(case, softraster.draw_segments)
+    expected = grads(case.to(torch.float64), softraster.reference.draw_segments)
+    for x, y in zip(got, expected, strict=True):
+        torch.testing.assert_close(x.double(), y, rtol=2e-6, atol=1e-6 * y.abs().max().item())
 
 
 def test_draw_strokes_joins_consecutive_points_with_the_first_points_softness():
