@@ -9,7 +9,24 @@ namespace softraster {
 namespace cpu {
 namespace {
 
-// d loss / d coverage of a segment's pixels, from the canvas's gradient.
+// d loss / d coverage of a segment's pixels, for kSum without colors: the canvas's gradient itself.
+// Not a case of PixelGrads, which looks at single lanes: that would slow the usual case by a
+// quarter.
+template <class T>
+struct PlainGrads {
+  const T* grad;
+
+  SOFTRASTER_INLINE void operator()(int64_t pixel, int64_t lanes, const T*, T* out, T*) const {
+    const T* __restrict from = grad + pixel;
+    if (lanes >= kLanes) {
+      std::memcpy(out, from, kLanes * sizeof(T));
+      return;
+    }
+    for (int64_t lane = 0; lane < kLanes; ++lane) out[lane] = lane < lanes ? from[lane] : T(0);
+  }
+};
+
+// The same for every other case.
 template <class T>
 struct PixelGrads {
   Composite composite;
@@ -51,10 +68,6 @@ struct PixelGrads {
 
   SOFTRASTER_INLINE void operator()(int64_t pixel, int64_t lanes, const T* coverage, T* out,
                                     T* weights) const {
-    if (composite == Composite::kSum && !color && lanes >= kLanes) {
-      std::memcpy(out, grad + pixel, kLanes * sizeof(T));
-      return;
-    }
     for (int lane = 0; lane < kLanes; ++lane) out[lane] = 0;
     for (int64_t at = 0; weights && at < channels * kLanes; ++at) weights[at] = 0;
     load(pixel, std::min<int64_t>(lanes, kLanes), coverage, out, weights);
@@ -83,8 +96,14 @@ SOFTRASTER_INLINE void gather(const DrawSegmentsParams<T>& p, const DrawSegments
         p.color ? p.color + at * p.channels : nullptr,
         p.intensity ? p.intensity[at] : T(1),
         static_cast<int32_t>(at % p.count)};
+    const bool plain = p.composite == Composite::kSum && !p.color;
+    const PlainGrads<T> plain_grads = {pixel_grads.grad};
     with_kind(s, [&](auto kind) SOFTRASTER_INLINE_LAMBDA {
-      gather_segment<kind.value>(s, rows, columns, p.columns, work, pixel_grads, sums);
+      if (plain) {
+        gather_segment<kind.value>(s, rows, columns, p.columns, work, plain_grads, sums);
+      } else {
+        gather_segment<kind.value>(s, rows, columns, p.columns, work, pixel_grads, sums);
+      }
     });
   }
   write_grad(p, g, at, s.valid, sums, work.color_sums);

@@ -62,12 +62,18 @@ SOFTRASTER_INLINE bool draw_band(Merge merge, const DrawSegmentsParams<T>& p, in
     shape_boxes(s);
     fill_tables<false>(s, rows, columns, p.columns, band.tables);
     const T* color = p.color ? p.color + at * p.channels : nullptr;
+    T* const plain = merge == Merge::kSum && !color ? band.canvas : nullptr;  // the usual case
     with_kind(s, [&](auto kind) SOFTRASTER_INLINE_LAMBDA {
       cover_segment<kind.value>(
           s, intensity, rows, columns, p.columns, band.tables,
           [&](int64_t row, int64_t chunk, const T* coverage, int64_t lanes)
               SOFTRASTER_INLINE_LAMBDA {
                 const int64_t pixel = row * p.columns + chunk;
+                if (plain && lanes >= kLanes) {
+                  T* __restrict canvas = plain + pixel;
+                  for (int lane = 0; lane < kLanes; ++lane) canvas[lane] += coverage[lane];
+                  return;
+                }
                 merge_chunk(merge, coverage, lanes, static_cast<int32_t>(n), color,
                             {band.canvas ? band.canvas + pixel : nullptr,
                              band.best ? band.best + (pixel - first_pixel) : nullptr,

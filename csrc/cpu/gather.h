@@ -26,10 +26,13 @@ struct LaneSum {
     lanes += more;
   }
   SOFTRASTER_INLINE double take() {
-    double sum = 0;
-    for (int lane = 0; lane < kLanes; ++lane) sum += lanes[lane];
+    double sums[kLanes];
+    for (int lane = 0; lane < kLanes; ++lane) sums[lane] = lanes[lane];
+    for (int half = kLanes / 2; half > 0; half /= 2) {
+      for (int lane = 0; lane < half; ++lane) sums[lane] += sums[lane + half];
+    }
     lanes = Vector{};
-    return sum;
+    return sums[0];
   }
 };
 
@@ -57,17 +60,22 @@ struct Gathered {
   GridSums grid;
 };
 
-template <class T>
+template <Kind kind, class T>
 SOFTRASTER_INLINE void fold_lanes(LaneSums<T>& lanes, const Workspace<T>& work, Gathered& sums) {
   sums.ink += lanes.ink.take();
-  sums.by_first += lanes.by_first.take();
-  sums.by_second += lanes.by_second.take();
-  sums.arm += lanes.arm.take();
-  sums.second_lever += lanes.second_lever.take();
   sums.by_softness += lanes.by_softness.take();
-  sums.by_width += lanes.by_width.take();
-  sums.grid.by_mid_y += lanes.by_mid_y.take();
-  sums.grid.by_half_y += lanes.by_half_y.take();
+  if (kind != Kind::kDot) {
+    sums.by_first += lanes.by_first.take();
+    sums.arm += lanes.arm.take();
+  }
+  if (kind == Kind::kCapsule) {
+    sums.by_second += lanes.by_second.take();
+    sums.second_lever += lanes.second_lever.take();
+    sums.by_width += lanes.by_width.take();
+  } else {
+    sums.grid.by_mid_y += lanes.by_mid_y.take();
+    sums.grid.by_half_y += lanes.by_half_y.take();
+  }
   for (int64_t c = 0; work.weights && c < work.channels; ++c) {
     for (int lane = 0; lane < kLanes; ++lane) {
       work.color_sums[c] += work.color_lanes[c * kLanes + lane];
@@ -218,7 +226,7 @@ SOFTRASTER_INLINE void gather_segment(const Segment<T>& s, Range rows, Range col
       fold_row<kind>(s, row, work.tables.y, row_sums, lanes);
     }
     if (chunks >= kChunksPerFold) {
-      fold_lanes(lanes, work, gathered);
+      fold_lanes<kind>(lanes, work, gathered);
       chunks = 0;
     }
     if (kind != Kind::kCapsule && ++rows_since == kChunksPerFold) {
@@ -226,7 +234,7 @@ SOFTRASTER_INLINE void gather_segment(const Segment<T>& s, Range rows, Range col
       rows_since = 0;
     }
   }
-  fold_lanes(lanes, work, gathered);
+  fold_lanes<kind>(lanes, work, gathered);
   if (kind != Kind::kCapsule) fold_columns(s, table, work, gathered);
   add_sums<kind>(gathered, s, sums);
 }
