@@ -46,15 +46,18 @@ template <class T>
 void draw_task(Merge merge, const DrawSegmentsParams<T>& p, int64_t item, const Band<T>& band) {
   const int64_t offset = band.rows.begin * p.columns;
   const int64_t size = (band.rows.end - band.rows.begin) * p.columns;
+  const bool counts_zeros = merge == Merge::kRest;
+  const auto fill_marks = [&](int32_t mark) {
+    if (!band.marks) return;
+    fill_planes(band.marks + offset, counts_zeros ? p.channels : 1, band.stride, size, mark);
+  };
+  fill_marks(counts_zeros ? 0 : kNobody);
   if (band.best) std::fill_n(band.best, size, T(0));
   for (int64_t c = 0; band.canvas && c < p.channels; ++c) {
     std::fill_n(band.canvas + c * band.stride + offset, size, start_of(merge, p, item, c));
   }
-  const int64_t mark_planes = !band.marks ? 0 : (merge == Merge::kRest ? p.channels : 1);
-  const int32_t mark = merge == Merge::kRest ? 0 : kNobody;
-  fill_planes(band.marks + offset, mark_planes, band.stride, size, mark);
   if (draw_band_clone(merge, p, item, band)) return;
-  fill_planes(band.marks + offset, mark_planes, band.stride, size, kEverybody);
+  fill_marks(kEverybody);
   if (band.canvas) {
     const T nan = std::numeric_limits<T>::quiet_NaN();
     fill_planes(band.canvas + offset, p.channels, band.stride, size, nan);
