@@ -5,7 +5,7 @@ import torch
 
 import softraster
 
-# Discs so hard and wide that the one pixel of the canvas is wholly inside: coverage is 1 to the bit.
+# Discs so hard and wide that the one pixel of the canvas is inside: coverage is 1 to the bit.
 DISC = [0.5, 0.5, 0.5, 0.5]
 FULL = {"coverage": "capsule", "width": 10.0}
 

@@ -123,3 +123,95 @@ def test_bad_arguments_raise_what_names_them(name):
     call, error, message = BAD_ARGUMENTS[name]
     with pytest.raises(error, match=message):
         call()
+
+
+@pytest.mark.parametrize("composite", ["sum", "max", "softor", "over"])
+def test_width_and_color_of_a_curve_are_those_of_its_segments(composite):
+    control = rand(2, 3, 4, 2, seed=1)
+    width, color = 0.02 + 0.1 * rand(2, 3, seed=2), rand(2, 3, 3, seed=3)
+    intensity = rand(3, seed=4)
+    options = {"coverage": "capsule", "composite": composite}
+    got = curves.draw_curves(
+        control, 60.0, (9, 14), samples=5, width=width, color=color, intensity=intensity, **options
+    )
+    expected = softraster.draw_segments(
+        torch.cat([CUTS[4](control[:, n], samples=5) for n in range(3)], dim=1),
+        60.0,
+        (9, 14),
+        width=torch.stack([width[:, n // 5] for n in range(15)], dim=1),
+        color=torch.stack([color[:, n // 5] for n in range(15)], dim=1),
+        intensity=torch.stack([intensity[n // 5] for n in range(15)]),
+        **options,
+    )
+    assert got.shape == (2, 3, 9, 14)
+    assert torch.equal(got, expected)
+
+
+def test_one_width_and_one_color_serve_all_curves():
+    control = rand(2, 3, 4, 2)
+    options = {"samples": 2, "coverage": "capsule", "composite": "over"}
+    color = torch.tensor([0.2, 0.6, 0.9], dtype=F64)
+    expected = curves.draw_curves(
+        control,
+        80.0,
+        12,
+        width=torch.full((2, 3), 0.07, dtype=F64),
+        color=color.expand(2, 3, 3).clone(),
+        **options,
+    )
+    for width in (0.07, torch.tensor(0.07, dtype=F64), torch.full((2, 1), 0.07, dtype=F64)):
+        for given in (color[None], color.expand(2, 1, 3)):
+            got = curves.draw_curves(control, 80.0, 12, width=width, color=given, **options)
+            assert torch.equal(got, expected)
+
+
+@pytest.mark.parametrize("composite", ["softor", "over"])
+def test_gradients_to_width_and_color_sum_over_the_segments_of_a_curve(composite):
+    control = rand(2, 4, 2, seed=5)
+    width = torch.tensor([0.05, 0.11], dtype=F64, requires_grad=True)
+    color = rand(2, 3, seed=6).requires_grad_()
+    weight = rand(3, 10, 10, seed=7)
+    options = {"coverage": "capsule", "composite": composite, "tolerance": 0}
+    canvas = curves.draw_curves(control, 40.0, 10, samples=4, width=width, color=color, **options)
+    got = torch.autograd.grad((weight * canvas).sum(), (width, color))
+
+    segments = torch.cat([CUTS[4](control[n], samples=4) for n in range(2)])
+    each_width = torch.stack([width[n // 4] for n in range(8)]).detach().requires_grad_()
+    each_color = torch.stack([color[n // 4] for n in range(8)]).detach().requires_grad_()
+    canvas = softraster.draw_segments(
+        segments, 40.0, 10, width=each_width, color=each_color, **options
+    )
+    each = torch.autograd.grad((weight * canvas).sum(), (each_width, each_color))
+    assert all(grad.abs().min() > 0 for grad in got)
+    torch.testing.assert_close(got[0], torch.stack([each[0][:4].sum(), each[0][4:].sum()]))
+    torch.testing.assert_close(got[1], torch.stack([each[1][:4].sum(0), each[1][4:].sum(0)]))
+
+
+def test_draw_curves_gives_gradients_to_width_and_color():
+    control = (0.1 + 0.8 * rand(2, 4, 2, seed=3)).requires_grad_()
+    width = torch.tensor([0.06, 0.1], dtype=F64, requires_grad=True)
+    color = rand(2, 2, seed=8).requires_grad_()
+
+    def draw(control, width, color):
+        return curves.draw_curves(
+            control,
+            30.0,
+            8,
+            samples=3,
+            width=width,
+            color=color,
+            coverage="capsule",
+            composite="over",
+            tolerance=0,
+        )
+
+    assert torch.autograd.gradcheck(draw, (control, width, color))
+
+
+def test_draw_polyline_takes_a_width_and_a_color_for_each_segment():
+    points = rand(2, 5, 2)
+    width, color = 0.02 + 0.1 * rand(2, 5, seed=2), rand(5, 3, seed=3)
+    options = {"width": width, "color": color, "coverage": "capsule", "composite": "over"}
+    got = curves.draw_polyline(points, 60.0, 12, closed=True, **options)
+    segments = torch.cat([points, points[:, [1, 2, 3, 4, 0]]], dim=-1)
+    assert torch.equal(got, softraster.draw_segments(segments, 60.0, 12, **options))
