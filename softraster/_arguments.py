@@ -148,8 +148,10 @@ def _check_color(color: Tensor | None, segments: Tensor) -> Tensor | None:
         return None
     if not isinstance(color, Tensor):
         raise TypeError(f"color must be a tensor, got {type(color).__name__}")
-    if color.dim() < 2 or color.shape[-1] < 1:
-        raise ValueError(f"color must have the shape (..., N, C), C >= 1, got {tuple(color.shape)}")
+    if color.dim() < 1 or color.shape[-1] < 1:
+        raise ValueError(
+            f"color must broadcast to (..., N, C), C at least 1, got {tuple(color.shape)}"
+        )
     return _check_tensor("color", color, segments)
 
 

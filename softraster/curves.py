@@ -201,8 +201,8 @@ def draw_polyline(
 ) -> Tensor:
     """Draw a chain of points, each joined to the next by a segment.
 
-    Under composite="sum" the pixel of a joint is covered by both its segments; take "max" where
-    that shows.
+    Segments merge one by one: the pixel of a joint is covered by both, and comes out darker under
+    every composite but "max", unless it is opaque and painted "over".
 
     Args:
         points: (..., P, 2), x, y, in units of the longer canvas side.
@@ -232,8 +232,9 @@ def draw_curves(
 ) -> Tensor:
     """Draw Bezier curves, N on each canvas, with gradients to every input.
 
-    Under composite="sum" the pixel of a joint, between two segments of one curve as between two
-    curves, is covered by both and comes out too dark; take "max" where that shows.
+    Segments merge one by one: the pixel of a joint, between two segments of one curve as between
+    two curves, is covered by both, and comes out darker under every composite but "max", unless it
+    is opaque and painted "over".
 
     Args:
         control: (..., N, K, 2), x, y in units of the longer canvas side; K = 3 for quadratic

@@ -96,6 +96,17 @@ def test_one_set_of_segments_broadcasts_over_batched_softness():
         assert torch.equal(canvas[b], draw(segments[0], softness[b]))
 
 
+def test_one_color_serves_all_segments_and_its_gradient_sums():
+    segments, softness, _ = small((3, 5))
+    color = torch.tensor([0.2, 0.5, 0.9], requires_grad=True)
+    full = color.detach().expand(3, 5, 3).clone().requires_grad_()
+    canvas, expected = draw(segments, softness, color=color), draw(segments, softness, color=full)
+    assert canvas.shape == (3, 3, 12, 16) and torch.equal(canvas, expected)
+    (grad,) = torch.autograd.grad(canvas.square().sum(), color)
+    (full_grad,) = torch.autograd.grad(expected.square().sum(), full)
+    torch.testing.assert_close(grad, full_grad.sum((0, 1)))
+
+
 def test_numbers_serve_as_softness_and_intensity():
     segments, _, _ = small()
     expected = draw(segments, torch.full((2, 5), 90.0), torch.full((2, 5), 0.5))
@@ -386,10 +397,10 @@ BAD_ARGUMENTS = {
         "coverage .* got 'disc'",
     ),
     "color a list": (lambda: draw(S, 1.0, color=[1, 0, 0]), TypeError, "color .* got list"),
-    "color of one dimension": (
-        lambda: draw(S, 1.0, color=torch.ones(3)),
+    "color without dimensions": (
+        lambda: draw(S, 1.0, color=torch.tensor(1.0)),
         ValueError,
-        r"color .* got \(3,\)",
+        r"color .* got \(\)",
     ),
     "color without channels": (
         lambda: draw(S, 1.0, color=torch.ones(3, 0)),

@@ -134,7 +134,7 @@ void backward(const DrawSegmentsParams<T>& p, const DrawSegmentsGrads<T>& g,
               const Scratch<T>& scratch) {
   if (p.composite == Composite::kOver) return over_backward(p, g);
   fill_scratch(p, scratch);
-  constexpr int64_t kGrain = 16;
+  constexpr int64_t kGrain = 64;
   parallel_for(p.batch * p.count, kGrain, [&](int64_t begin, int64_t end) {
     const WorkspaceBuffer<T> buffer(p);
     gather_clone(p, g, scratch, {begin, end}, buffer.work);
