@@ -7,8 +7,8 @@ values: that would wait for a GPU.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from numbers import Integral, Real
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -19,8 +19,7 @@ DTYPES = (torch.float64, torch.float32, torch.float16, torch.bfloat16)
 DEFAULT_TOLERANCE = 1e-6
 
 
-@dataclass(frozen=True)
-class Scene:
+class Scene(NamedTuple):
     """Arguments in the form that the op takes: one dtype, batch dimensions expanded."""
 
     segments: Tensor  # (..., N, 4)

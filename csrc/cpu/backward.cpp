@@ -18,11 +18,11 @@ struct PlainGrads {
 
   SOFTRASTER_INLINE void operator()(int64_t pixel, int64_t lanes, const T*, T* out, T*) const {
     const T* __restrict from = grad + pixel;
-    if (lanes >= kLanes) {
+    if (__builtin_expect(lanes >= kLanes, 1)) {
       std::memcpy(out, from, kLanes * sizeof(T));
-      return;
+    } else {
+      for (int64_t lane = 0; lane < kLanes; ++lane) out[lane] = lane < lanes ? from[lane] : T(0);
     }
-    for (int64_t lane = 0; lane < kLanes; ++lane) out[lane] = lane < lanes ? from[lane] : T(0);
   }
 };
 

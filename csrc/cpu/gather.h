@@ -26,13 +26,11 @@ struct LaneSum {
     lanes += more;
   }
   SOFTRASTER_INLINE double take() {
-    double sums[kLanes];
-    for (int lane = 0; lane < kLanes; ++lane) sums[lane] = lanes[lane];
-    for (int half = kLanes / 2; half > 0; half /= 2) {
-      for (int lane = 0; lane < half; ++lane) sums[lane] += sums[lane + half];
-    }
+    static_assert(kLanes == 8, "the sum below has eight terms");
+    typedef double Doubles __attribute__((vector_size(kLanes * sizeof(double))));
+    const Doubles d = __builtin_convertvector(lanes, Doubles);
     lanes = Vector{};
-    return sums[0];
+    return ((d[0] + d[4]) + (d[1] + d[5])) + ((d[2] + d[6]) + (d[3] + d[7]));
   }
 };
 
