@@ -146,14 +146,14 @@ SOFTRASTER_INLINE void gather_chunk(const Segment<T>& s, int64_t row, int64_t ch
   const T* __restrict box_x = boxed ? work.tables.x.value + chunk : nullptr;
   T* __restrict column_ink = boxed ? work.column_ink + chunk : nullptr;
   const T box_y = boxed ? work.tables.y.value[row] : T(0);
-  T coverage[kLanes], first[kLanes], second[kLanes], softness[kLanes], width_[kLanes],
+  T coverage[kLanes], first[kLanes], second[kLanes], softness[kLanes], by_width[kLanes],
       lever[kLanes];
   for (int lane = 0; lane < kLanes; ++lane) {
     const CoverageGrad<T> pixel =
         cover_lane<kind>(s, place, lane, boxed ? box_x[lane] : T(0), box_y);
     coverage[lane] = pixel.coverage;
     first[lane] = pixel.by_first, second[lane] = pixel.by_second;
-    softness[lane] = pixel.by_softness, width_[lane] = pixel.by_width, lever[lane] = pixel.lever;
+    softness[lane] = pixel.by_softness, by_width[lane] = pixel.by_width, lever[lane] = pixel.lever;
   }
   T ink[kLanes];
   pixel_grads(row * width + chunk, width - chunk, coverage, ink, work.weights);
@@ -173,7 +173,7 @@ SOFTRASTER_INLINE void gather_chunk(const Segment<T>& s, int64_t row, int64_t ch
       column_ink[lane] += ink[lane] * power;
     }
     first[lane] *= ink[lane], second[lane] *= ink[lane];
-    softness[lane] *= ink[lane], width_[lane] *= ink[lane];
+    softness[lane] *= ink[lane], by_width[lane] *= ink[lane];
     arm[lane] = first[lane] * (kind == Kind::kCapsule ? lever[lane] : from_mid_x + T(lane));
     second_lever[lane] = second[lane] * lever[lane];
   }
@@ -184,7 +184,7 @@ SOFTRASTER_INLINE void gather_chunk(const Segment<T>& s, int64_t row, int64_t ch
   if (kind == Kind::kFlat || kind == Kind::kCapsule) sums.arm.add(arm);
   if (kind == Kind::kCapsule) {
     sums.by_first.add(first), sums.by_second.add(second);
-    sums.second_lever.add(second_lever), sums.by_width.add(width_);
+    sums.second_lever.add(second_lever), sums.by_width.add(by_width);
   }
 }
 
