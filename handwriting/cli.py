@@ -34,6 +34,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     parser = build_parser()
     options = parser.parse_args(arguments)
+    usual_format = warnings.formatwarning
     warnings.formatwarning = _one_line_warning
     try:
         return options.handler(options)
@@ -44,6 +45,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         message = " ".join(str(error).split()) or type(error).__name__
         print(f"{parser.prog} {options.command}: {message}", file=sys.stderr)
         return 1
+    finally:
+        warnings.formatwarning = usual_format
 
 
 def _one_line_warning(message: Warning | str, *_where: object) -> str:
