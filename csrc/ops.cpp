@@ -33,8 +33,8 @@ T* mutable_data(const Tensor& t) {
   return static_cast<T*>(t.data_ptr());
 }
 
-// What both passes are given, checked. Users' mistakes are named by softraster/api.py; this guards
-// memory. An absent tensor is empty; an absent color has not the dimensions of segments.
+// What both passes are given, checked. Users' mistakes are named by softraster/_arguments.py; this
+// guards memory. An absent tensor is empty; an absent color has not the dimensions of segments.
 struct Scene {
   Tensor segments, softness, width, intensity, color, background;
   std::vector<int64_t> shape;  // of the canvas

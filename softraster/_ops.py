@@ -1,6 +1,6 @@
 """Loads the extension; tells torch how its operators differentiate, batch and look to compilers.
 
-No formulas, and no checks of users' arguments: those are api.py's.
+No formulas, and no checks of users' arguments: those are _arguments.py's.
 """
 
 from __future__ import annotations
