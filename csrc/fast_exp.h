@@ -1,4 +1,4 @@
-// exp() as a branch-free polynomial, and what else every formula of segment_math.h stands on.
+// Elementary functions at the speed and accuracy that the formulas of segment_math.h need.
 // g++ and nvcc both compile it.
 #pragma once
 #include <cmath>
@@ -76,6 +76,16 @@ SOFTRASTER_HOST_DEVICE double fast_exp(double x) {
   return poly;
 #endif
 }
+
+// 1 / x for x between 1 and 2^126; on CUDA within one unit in the last place.
+SOFTRASTER_HOST_DEVICE float reciprocal(float x) {
+#if defined(__CUDA_ARCH__)
+  return __fdividef(1.f, x);
+#else
+  return 1.f / x;
+#endif
+}
+SOFTRASTER_HOST_DEVICE double reciprocal(double x) { return 1. / x; }
 
 // Exponents stop where a product of two exponentials would over- or underflow.
 template <class T>

@@ -1,6 +1,7 @@
 // The operators as torch sees them: schemas, memory checks, allocation, choice of device, launch.
 // The only file that includes torch, and of torch only the stable ABI (torch >= 2.10).
 #include <Python.h>
+#include <torch/csrc/stable/accelerator.h>
 #include <torch/csrc/stable/library.h>
 #include <torch/csrc/stable/ops.h>
 #include <torch/csrc/stable/tensor.h>
@@ -91,6 +92,8 @@ struct Scene {
   void check(const Tensor& tensor, const char* name, int64_t numbers, bool may_be_absent) const {
     STD_TORCH_CHECK(tensor.numel() == numbers || (may_be_absent && tensor.numel() == 0),
                     "draw_segments: ", name, " must have ", numbers, " numbers");
+    STD_TORCH_CHECK(tensor.device() == segments.device(), "draw_segments: ", name,
+                    " must be on the device of segments");
     STD_TORCH_CHECK(tensor.scalar_type() == segments.scalar_type(), "draw_segments: ", name,
                     " must have the dtype of segments");
   }
@@ -121,23 +124,83 @@ void by_dtype(const Tensor& t, const Launch& launch) {
   }
 }
 
-Tensor draw_segments_cpu(Tensor segments, Tensor softness, Tensor width, Tensor intensity,
-                         Tensor color, Tensor background, int64_t rows, int64_t columns,
-                         int64_t coverage, int64_t composite, double tolerance) {
+// Where and how a pass is launched.
+struct Cpu {
+  explicit Cpu(const Tensor&) {}
+
+  template <class T>
+  void draw(const DrawSegmentsParams<T>& params, T* canvas) const {
+    cpu::launch_draw_segments(params, canvas);
+  }
+  template <class T>
+  void backward(const DrawSegmentsParams<T>& params, const DrawSegmentsGrads<T>& grads,
+                const Scratch<T>& scratch) const {
+    cpu::launch_draw_segments_backward(params, grads, scratch);
+  }
+};
+
+#ifdef SOFTRASTER_CUDA
+// Only CUDA builds of torch export this; weak, so that this library also loads under the others.
+extern "C" __attribute__((weak)) AOTITorchError aoti_torch_get_current_cuda_stream(int32_t device,
+                                                                                   void** stream);
+
+// On the device of a tensor, in torch's current stream there.
+class Cuda {
+ public:
+  explicit Cuda(const Tensor& like) : like_(like), guard_(like.get_device_index()) {
+    STD_TORCH_CHECK(&aoti_torch_get_current_cuda_stream != nullptr,
+                    "draw_segments: this torch has no CUDA");
+    TORCH_ERROR_CODE_CHECK(aoti_torch_get_current_cuda_stream(like.get_device_index(), &stream_));
+  }
+
+  template <class T>
+  void draw(const DrawSegmentsParams<T>& params, T* canvas) const {
+    const Tensor workspace = bytes(cuda::draw_workspace_bytes(params));
+    check(cuda::launch_draw_segments(params, canvas, workspace.data_ptr(), stream_));
+  }
+  template <class T>
+  void backward(const DrawSegmentsParams<T>& params, const DrawSegmentsGrads<T>& grads,
+                const Scratch<T>& scratch) const {
+    const Tensor workspace = bytes(cuda::backward_workspace_bytes(params));
+    check(
+        cuda::launch_draw_segments_backward(params, grads, scratch, workspace.data_ptr(), stream_));
+  }
+
+ private:
+  Tensor bytes(int64_t count) const {
+    return torch::stable::new_empty(like_, {count}, ScalarType::Byte);
+  }
+  static void check(int error) {
+    STD_TORCH_CHECK(error == 0, "draw_segments: CUDA error: ", cuda::error_string(error));
+  }
+
+  const Tensor& like_;
+  torch::stable::accelerator::DeviceGuard guard_;
+  void* stream_ = nullptr;
+};
+#endif
+
+template <class Device>
+Tensor draw_segments(Tensor segments, Tensor softness, Tensor width, Tensor intensity, Tensor color,
+                     Tensor background, int64_t rows, int64_t columns, int64_t coverage,
+                     int64_t composite, double tolerance) {
+  const Device device(segments);
   const Scene scene(segments, softness, width, intensity, color, background, rows, columns,
                     coverage, composite, tolerance);
   Tensor canvas = torch::stable::new_empty(scene.segments, scene.shape);
   by_dtype(canvas, [&](auto zero) {
     using T = decltype(zero);
-    cpu::launch_draw_segments(scene.params<T>(), mutable_data<T>(canvas));
+    device.draw(scene.params<T>(), mutable_data<T>(canvas));
   });
   return canvas;
 }
 
-std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor, Tensor> draw_segments_backward_cpu(
+template <class Device>
+std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor, Tensor> draw_segments_backward(
     Tensor grad_canvas, Tensor segments, Tensor softness, Tensor width, Tensor intensity,
     Tensor color, Tensor background, int64_t rows, int64_t columns, int64_t coverage,
     int64_t composite, double tolerance) {
+  const Device device(segments);
   const Scene scene(segments, softness, width, intensity, color, background, rows, columns,
                     coverage, composite, tolerance);
   grad_canvas = dense(grad_canvas);
@@ -165,9 +228,9 @@ std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor, Tensor> draw_segments_backwar
     out.grad_intensity = params.intensity ? mutable_data<T>(grads[3]) : nullptr;
     out.grad_color = params.color ? mutable_data<T>(grads[4]) : nullptr;
     out.grad_background = params.background ? mutable_data<T>(grads[5]) : nullptr;
-    cpu::launch_draw_segments_backward(params, out,
-                                       {marks_size > 0 ? mutable_data<int32_t>(marks) : nullptr,
-                                        is_softor ? mutable_data<T>(rest) : nullptr});
+    device.backward(params, out,
+                    Scratch<T>{marks_size > 0 ? mutable_data<int32_t>(marks) : nullptr,
+                               is_softor ? mutable_data<T>(rest) : nullptr});
   });
   return {grads[0], grads[1], grads[2], grads[3], grads[4], grads[5]};
 }
@@ -188,13 +251,26 @@ STABLE_TORCH_LIBRARY(softraster, m) {
 }
 
 STABLE_TORCH_LIBRARY_IMPL(softraster, CPU, m) {
-  m.impl("draw_segments", TORCH_BOX(&draw_segments_cpu));
-  m.impl("draw_segments_backward", TORCH_BOX(&draw_segments_backward_cpu));
+  m.impl("draw_segments", TORCH_BOX(&draw_segments<Cpu>));
+  m.impl("draw_segments_backward", TORCH_BOX(&draw_segments_backward<Cpu>));
 }
 
-// Importing softraster._C loads this library, which registers the operators above.
+#ifdef SOFTRASTER_CUDA
+STABLE_TORCH_LIBRARY_IMPL(softraster, CUDA, m) {
+  m.impl("draw_segments", TORCH_BOX(&draw_segments<Cuda>));
+  m.impl("draw_segments_backward", TORCH_BOX(&draw_segments_backward<Cuda>));
+}
+#endif
+
+// Importing softraster._C loads this library, which registers the operators above. CUDA_ARCHS: the
+// architectures that kernels were built for, "80;90" or the like; "" without CUDA.
 PyMODINIT_FUNC PyInit__C(void) {
   static PyModuleDef module = {
       PyModuleDef_HEAD_INIT, "_C", nullptr, -1, nullptr, nullptr, nullptr, nullptr, nullptr};
-  return PyModule_Create(&module);
+#ifndef SOFTRASTER_CUDA_ARCHS
+#define SOFTRASTER_CUDA_ARCHS ""
+#endif
+  PyObject* made = PyModule_Create(&module);
+  if (made) PyModule_AddStringConstant(made, "CUDA_ARCHS", SOFTRASTER_CUDA_ARCHS);
+  return made;
 }

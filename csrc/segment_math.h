@@ -43,7 +43,7 @@ struct Box {
 template <class T>
 SOFTRASTER_HOST_DEVICE Box<T> soft_box(T distance, const BoxShape<T>& shape) {
   const T e = fast_exp(shape.softness * clamp(distance - shape.half, -shape.range, shape.range));
-  const T inverse = T(1) / ((T(1) + e) * (e + shape.decay));
+  const T inverse = reciprocal((T(1) + e) * (e + shape.decay));
   const T value = e * inverse;
   return {value, value * (e + shape.decay), shape.decay * (T(1) + e) * inverse};
 }
@@ -176,7 +176,7 @@ SOFTRASTER_HOST_DEVICE CoverageGrad<T> capsule_coverage(T along, T across, const
   const T distance = T(sqrt(across * across + beyond * beyond));
   const T depth = clamp(s.half_width - distance, -s.window.range, s.window.range);
   const T e = fast_exp(-s.window.softness * depth);
-  const T value = T(1) / (T(1) + e);
+  const T value = reciprocal(T(1) + e);
   const T by_distance = s.window.softness * (e * value);  // minus d log I / d distance
   const T scale = by_distance / (distance > T(0) ? distance : T(1));
   return {value,
@@ -185,6 +185,35 @@ SOFTRASTER_HOST_DEVICE CoverageGrad<T> capsule_coverage(T along, T across, const
           e * value * (s.half_width - distance),
           T(0.5) * by_distance,
           s.half_length > T(0) ? nearest / s.half_length : T(0)};
+}
+
+// Where a pixel lies as seen from a segment, and what one more column or row adds. kFlat, kSteep:
+// first is the offset from the line; kCapsule: first is along, second across the segment.
+template <class T>
+struct Place {
+  T first, first_by_column, first_by_row;
+  T second, second_by_column, second_by_row;
+};
+
+// In double at first: far from the midpoint, the small offset is the difference of large numbers.
+template <class T>
+SOFTRASTER_HOST_DEVICE Place<T> place_pixel(Kind kind, const Segment<T>& s, int64_t column,
+                                            int64_t row) {
+  const double x = column + 0.5 - s.mid_x, y = row + 0.5 - s.mid_y;
+  if (kind == Kind::kFlat) return {T(s.slope * x - y), T(s.slope), T(-1), T(0), T(0), T(0)};
+  if (kind == Kind::kSteep) return {T(s.slope * y - x), T(-1), T(s.slope), T(0), T(0), T(0)};
+  if (kind == Kind::kDot) return {};
+  return {T(s.along_x * x + s.along_y * y), T(s.along_x),  T(s.along_y),
+          T(s.along_x * y - s.along_y * x), T(-s.along_y), T(s.along_x)};
+}
+
+// Any kind's coverage; first and second as in Place, boxes of the pixel's column and row.
+template <class T>
+SOFTRASTER_HOST_DEVICE CoverageGrad<T> cover_pixel(Kind kind, const Segment<T>& s, T first,
+                                                   T second, T box_x, T box_y) {
+  if (kind == Kind::kDot) return {dot_coverage(box_x, box_y), T(0), T(0), T(0), T(0), T(0)};
+  if (kind == Kind::kCapsule) return capsule_coverage(first, second, s);
+  return grid_coverage(first, box_x, box_y, s);
 }
 
 // A segment's gradient in pixels, per unit of intensity, before the chain rule to its ends (M8).

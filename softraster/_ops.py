@@ -13,12 +13,14 @@ from torch import Tensor
 from softraster._arguments import COMPOSITES, COVERAGES, Scene
 
 try:
-    from softraster import _C  # noqa: F401
+    from softraster import _C
 except ImportError as error:
     raise ImportError(
         f"softraster's compiled extension does not load ({error}). Build it against the installed"
         f" torch {torch.__version__}: run `pip install .` in softraster's source folder."
     ) from error
+
+CUDA_ARCHS: str = _C.CUDA_ARCHS  # "80;90" or the like; "" without CUDA kernels
 
 _forward = torch.ops.softraster.draw_segments.default
 _backward = torch.ops.softraster.draw_segments_backward.default

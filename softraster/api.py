@@ -91,13 +91,24 @@ def draw_segments(
         composite,
         tolerance,
     )
-    if scene.segments.device.type not in ("cpu", "meta"):
-        raise RuntimeError(
-            f"segments must be on the CPU: softraster has no kernels for {segments.device} yet."
-            " Move them with segments.cpu()"
-        )
+    _check_device(scene.segments.device)
     canvas = _ops.draw_segments(scene)
     return canvas if canvas.dtype == scene.canvas_dtype else canvas.to(scene.canvas_dtype)
+
+
+def _check_device(device: torch.device) -> None:
+    if device.type == "cuda" and not _ops.CUDA_ARCHS:
+        raise RuntimeError(
+            "segments are on a CUDA device, but softraster was built without CUDA kernels. Where"
+            " nvcc is on the PATH, build it again with SOFTRASTER_CUDA=1 pip install"
+            " --force-reinstall --no-deps . in softraster's source folder; or move the tensors with"
+            " .cpu()"
+        )
+    if device.type not in ("cpu", "cuda", "meta"):
+        raise RuntimeError(
+            f"segments must be on the CPU or a CUDA device: softraster has no kernels for {device}."
+            " Move the tensors with .cpu()"
+        )
 
 
 def draw_strokes(

@@ -41,16 +41,8 @@ struct PixelGrads {
   // d canvas / d (coverage * intensity * color) of a lane.
   SOFTRASTER_INLINE T share(int64_t at, T coverage, T ink) const {
     if (composite == Composite::kSum) return T(1);
-    if (composite == Composite::kMax) {
-      const int32_t winner = marks[at % stride];
-      return winner == index || winner == kEverybody ? T(1) : T(0);
-    }
-    const int32_t zeros = marks[at];
-    if (zeros == kEverybody) return T(1);
-    const T factor = T(1) - intensity * coverage * ink;
-    // Twice the bound, since a factor computed anew may differ in its last bit.
-    if (zeros > 0) return zeros == 1 && fabs(factor) < 2 * kZeroFactor<T> ? rest[at] : T(0);
-    return rest[at] / factor;
+    if (composite == Composite::kMax) return max_share<T>(marks[at % stride], index);
+    return softor_share(marks[at], rest[at], T(1) - intensity * coverage * ink);
   }
 
   SOFTRASTER_INLINE void load(int64_t pixel, int64_t lanes, const T* coverage, T* out,
@@ -94,7 +86,7 @@ SOFTRASTER_INLINE void gather(const DrawSegmentsParams<T>& p, const DrawSegments
         scratch.marks ? scratch.marks + item * (one_mark ? plane : planes) : nullptr,
         scratch.rest ? scratch.rest + item * planes : nullptr,
         p.color ? p.color + at * p.channels : nullptr,
-        p.intensity ? p.intensity[at] : T(1),
+        intensity_at(p, at),
         static_cast<int32_t>(at % p.count)};
     const bool plain = p.composite == Composite::kSum && !p.color;
     const PlainGrads<T> plain_grads = {pixel_grads.grad};
@@ -106,7 +98,10 @@ SOFTRASTER_INLINE void gather(const DrawSegmentsParams<T>& p, const DrawSegments
       }
     });
   }
-  write_grad(p, g, at, s.valid, sums, work.color_sums);
+  write_grad(p, g, at, s.valid, sums);
+  for (int64_t c = 0; g.grad_color && c < p.channels; ++c) {
+    write_color_grad(p, g, at, c, s.valid, work.color_sums[c]);
+  }
 }
 
 template <class T>

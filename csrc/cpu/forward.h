@@ -17,12 +17,6 @@ struct Band {
   Tables<T> tables;
 };
 
-template <class T>
-SOFTRASTER_INLINE Segment<T> segment_at(const DrawSegmentsParams<T>& p, int64_t at) {
-  return make_segment(p.segments + 4 * at, p.softness[at], p.width ? p.width[at] : T(0), p.coverage,
-                      p.side(), p.log_tolerance);
-}
-
 // visit(row, chunk, coverage times intensity, lanes) for all chunks that a segment reaches.
 template <Kind kind, class T, class Visit>
 SOFTRASTER_INLINE void cover_segment(const Segment<T>& s, T intensity, Range rows, Range columns,
@@ -33,7 +27,7 @@ SOFTRASTER_INLINE void cover_segment(const Segment<T>& s, T intensity, Range row
     if (visited.empty()) continue;
     const T box_y = kind == Kind::kCapsule ? T(0) : tables.y.value[row];
     for (int64_t chunk = first_chunk(visited, width); chunk < visited.end; chunk += kLanes) {
-      const ChunkPlace<T> place = place_chunk<kind>(s, row, chunk);
+      const Place<T> place = place_pixel(kind, s, chunk, row);
       const T* __restrict box_x = kind == Kind::kCapsule ? nullptr : tables.x.value + chunk;
       T coverage[kLanes];
       for (int lane = 0; lane < kLanes; ++lane) {
@@ -54,7 +48,7 @@ SOFTRASTER_INLINE bool draw_band(Merge merge, const DrawSegmentsParams<T>& p, in
   for (int64_t n = 0; n < p.count; ++n) {
     const int64_t at = item * p.count + n;
     Segment<T> s = segment_at(p, at);
-    const T intensity = p.intensity ? p.intensity[at] : T(1);
+    const T intensity = intensity_at(p, at);
     if (!s.valid || !(0 * intensity == 0)) return false;
     if (intensity == 0) continue;
     const Range rows = row_support(s, band.rows), columns = column_support(s, {0, p.columns});

@@ -2,7 +2,6 @@
 // How the canvas's gradient becomes that of a coverage is the composites': see the passes.
 #pragma once
 #include <cstring>
-#include <limits>
 #include <vector>
 
 #include "forward.h"
@@ -142,7 +141,7 @@ SOFTRASTER_INLINE void gather_chunk(const Segment<T>& s, int64_t row, int64_t ch
                                     const Workspace<T>& work, RowSums<T>& row_sums,
                                     LaneSums<T>& sums, PixelGrads& pixel_grads) {
   constexpr bool boxed = kind != Kind::kCapsule;
-  const ChunkPlace<T> place = place_chunk<kind>(s, row, chunk);
+  const Place<T> place = place_pixel(kind, s, chunk, row);
   const T* __restrict box_x = boxed ? work.tables.x.value + chunk : nullptr;
   T* __restrict column_ink = boxed ? work.column_ink + chunk : nullptr;
   const T box_y = boxed ? work.tables.y.value[row] : T(0);
@@ -261,25 +260,6 @@ struct WorkspaceBuffer {
     work.channels = p.channels;
   }
 };
-
-// Writes a segment's gradient from its sums; NaN where valid is false.
-template <class T>
-SOFTRASTER_INLINE void write_grad(const DrawSegmentsParams<T>& p, const DrawSegmentsGrads<T>& g,
-                                  int64_t at, bool valid, const SegmentSums& sums,
-                                  const double* color_sums) {
-  const T nan = std::numeric_limits<T>::quiet_NaN();
-  const T intensity = p.intensity ? p.intensity[at] : T(1);
-  const SegmentGrad grad = segment_grad(sums, p.side());
-  for (int end = 0; end < 4; ++end) {
-    g.grad_segments[4 * at + end] = valid ? T(intensity * grad.ends[end]) : nan;
-  }
-  g.grad_softness[at] = valid ? T(intensity * grad.softness) : nan;
-  if (g.grad_width) g.grad_width[at] = valid ? T(intensity * grad.width) : nan;
-  if (g.grad_intensity) g.grad_intensity[at] = valid ? T(sums.ink) : nan;
-  for (int64_t c = 0; g.grad_color && c < p.channels; ++c) {
-    g.grad_color[at * p.channels + c] = valid ? T(intensity * color_sums[c]) : nan;
-  }
-}
 
 }  // namespace cpu
 }  // namespace softraster

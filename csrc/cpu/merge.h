@@ -8,13 +8,6 @@
 namespace softraster {
 namespace cpu {
 
-// A factor 1 - coverage below this counts as 0 in Scratch: dividing by it would only give noise.
-template <class T>
-constexpr T kZeroFactor = sizeof(T) == 4 ? T(1e-6) : T(1e-14);
-
-// The first four draw. kWinner and kRest fill Scratch for the backward passes of kMax and kSoftor.
-enum class Merge { kSum, kMax, kSoftor, kOver, kWinner, kRest };
-
 // Where a chunk's pixels lie. Planes are `stride` apart, one for each channel.
 template <class T>
 struct ChunkCanvas {
@@ -47,7 +40,7 @@ SOFTRASTER_INLINE void merge_factors(const T* __restrict coverage, int64_t lanes
     int32_t* __restrict zeros = at.marks + c * at.stride;
     for (int64_t lane = 0; lane < lanes; ++lane) {
       const T factor = T(1) - coverage[lane] * (color ? color[c] : T(1));
-      const bool is_zero = fabs(factor) < kZeroFactor<T>;
+      const bool is_zero = fabs(factor) < zero_factor<T>();
       rest[lane] = is_zero ? rest[lane] : rest[lane] * factor;
       zeros[lane] += is_zero ? 1 : 0;
     }
@@ -73,11 +66,11 @@ SOFTRASTER_INLINE void merge_lanes(Merge merge, const T* __restrict coverage, in
       }
     } else if (merge == Merge::kSoftor) {
       for (int64_t lane = 0; lane < lanes; ++lane) {
-        canvas[lane] += coverage[lane] * ink * (T(1) - canvas[lane]);
+        canvas[lane] = softor(canvas[lane], coverage[lane] * ink);
       }
     } else {
       for (int64_t lane = 0; lane < lanes; ++lane) {
-        canvas[lane] += coverage[lane] * (ink - canvas[lane]);
+        canvas[lane] = over(canvas[lane], coverage[lane], ink);
       }
     }
   }

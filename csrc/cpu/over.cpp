@@ -128,7 +128,7 @@ SOFTRASTER_INLINE int64_t draw_onto(const DrawSegmentsParams<T>& p, int64_t at,
   int64_t length = 0;
   with_kind(s, [&](auto kind) SOFTRASTER_INLINE_LAMBDA {
     cover_segment<kind.value>(
-        s, p.intensity ? p.intensity[at] : T(1), rows, columns, p.columns, work.tables,
+        s, intensity_at(p, at), rows, columns, p.columns, work.tables,
         [&](int64_t row, int64_t chunk, const T* coverage, int64_t lanes) SOFTRASTER_INLINE_LAMBDA {
           T* canvas = state.canvas.data() + row * p.columns + chunk - state.first_pixel;
           length += p.channels * kLanes;
@@ -159,7 +159,7 @@ SOFTRASTER_INLINE void take_apart(const DrawSegmentsParams<T>& p, const DrawSegm
                               state.first_pixel,
                               g.grad_canvas + state.item * p.channels * p.pixels(),
                               p.color ? p.color + at * p.channels : nullptr,
-                              p.intensity ? p.intensity[at] : T(1),
+                              intensity_at(p, at),
                               state.light.data(),
                               state.log.data() + entry.start};
   SegmentSums sums = {};
@@ -246,7 +246,11 @@ void add_up(const DrawSegmentsParams<T>& p, const DrawSegmentsGrads<T>& g, const
           colors[c] += plan.color_records[r * p.channels + c];
         }
       }
-      write_grad(p, g, at, plan.item_valid[at / p.count], sums, colors.data());
+      const bool valid = plan.item_valid[at / p.count];
+      write_grad(p, g, at, valid, sums);
+      for (int64_t c = 0; g.grad_color && c < p.channels; ++c) {
+        write_color_grad(p, g, at, c, valid, colors[c]);
+      }
     }
   });
   for (int64_t at = 0; g.grad_background && at < p.batch * p.channels; ++at) {

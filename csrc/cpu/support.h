@@ -1,38 +1,13 @@
 // Which pixels of a canvas a segment can reach, and its soft boxes over them as tables.
 // Rows and columns are visited in chunks of kLanes, the unit that compilers turn into vector code.
 #pragma once
-#include "../segment_math.h"
+#include "../range.h"
 #include "parallel.h"
 
 namespace softraster {
 namespace cpu {
 
 constexpr int kLanes = 8;
-
-struct Range {
-  int64_t begin, end;
-  bool empty() const { return begin >= end; }
-};
-
-// The pixels of `within` whose centres lie in [low, high].
-SOFTRASTER_INLINE Range clip(double low, double high, Range within) {
-  const double first = low - 0.5, last = high - 0.5;
-  if (!(first < within.end && last >= within.begin)) return {within.begin, within.begin};
-  return {first > within.begin ? static_cast<int64_t>(first) + 1 : within.begin,
-          last < within.end - 1 ? static_cast<int64_t>(last) + 1 : within.end};
-}
-
-template <class T>
-SOFTRASTER_INLINE Range row_support(const Segment<T>& s, Range rows) {
-  const double arm = 0.5 * fabs(s.dy) + s.reach;
-  return clip(s.mid_y - arm, s.mid_y + arm, rows);
-}
-
-template <class T>
-SOFTRASTER_INLINE Range column_support(const Segment<T>& s, Range columns) {
-  const double arm = 0.5 * fabs(s.dx) + s.reach;
-  return clip(s.mid_x - arm, s.mid_x + arm, columns);
-}
 
 // Within a row the line leaves an interval of columns: its centre moves by `step` a row.
 struct RowWindow {

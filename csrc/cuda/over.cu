@@ -1,0 +1,328 @@
+// Backward of kOver on CUDA: one block per tile, which walks its segments twice.
+//
+// With out_n = out_{n-1} + a_n (color_n - out_{n-1}), a gradient needs how much light passes the
+// segments above, and what lay below. The first walk goes from the top down and multiplies the
+// light, until next to none is left: no gradient goes below that. The second walk paints from the
+// bottom up, so that it knows what lies below, and takes the light back out factor by factor. It
+// only divides by factors that the first walk has multiplied, the same bits, and never by one that
+// ended it. A tile's share of a segment's sums goes into fixed-point sums, whose order does not
+// matter.
+#include "fixed_point.h"
+#include "passes.h"
+#include "pixel_sums.h"
+#include "tile.h"
+
+namespace softraster {
+namespace cuda {
+namespace {
+
+// Less light than this counts as none.
+template <class T>
+SOFTRASTER_HOST_DEVICE T darkness() {
+  return sizeof(T) == 4 ? T(1e-12) : T(1e-30);
+}
+
+// Numbers of SegmentSums; those of the channels follow in FixedGrads::segments.
+constexpr int kSegmentNumbers = 7;
+
+struct FixedGrads {
+  int64_t numbers;       // kSegmentNumbers + channels
+  FixedSum* segments;    // (batch * count, numbers)
+  FixedSum* background;  // (batch, channels)
+  Word* peaks;           // (batch,): bits of the largest |grad_canvas|
+  int32_t* lost;         // (batch,): not 0 where a sum was not finite
+  int64_t bytes;         // of all the above, which lie side by side
+
+  template <class T>
+  FixedGrads(const DrawSegmentsParams<T>& p, Arena& arena) : numbers(kSegmentNumbers + p.channels) {
+    const int64_t before = arena.used();
+    segments = arena.take<FixedSum>(p.batch * p.count * numbers);
+    background = arena.take<FixedSum>(p.batch * p.channels);
+    peaks = arena.take<Word>(p.batch);
+    lost = arena.take<int32_t>(p.batch);
+    bytes = arena.used() - before;
+  }
+};
+
+constexpr int64_t kPeakNumbers = 64 * kThreads;  // of a canvas, for one block
+
+// One block per kPeakNumbers numbers of grad_canvas of one item.
+template <class T>
+__global__ void find_peaks(int64_t batch, int64_t size, const T* grad_canvas, Word* peaks) {
+  const int64_t parts = (size + kPeakNumbers - 1) / kPeakNumbers;
+  for (int64_t block = blockIdx.x; block < batch * parts; block += gridDim.x) {
+    const int64_t item = block / parts, begin = block % parts * kPeakNumbers;
+    const int64_t end = begin + kPeakNumbers < size ? begin + kPeakNumbers : size;
+    Word peak = 0;
+    for (int64_t at = begin + threadIdx.x; at < end; at += kThreads) {
+      const Word bits = magnitude_bits(grad_canvas[item * size + at]);
+      peak = bits > peak ? bits : peak;
+    }
+    for (int step = kWarp / 2; step > 0; step /= 2) {
+      const Word other = __shfl_xor_sync(kAllLanes, peak, step);
+      peak = other > peak ? other : peak;
+    }
+    if (threadIdx.x % kWarp == 0) atomicMax(&peaks[item], peak);
+  }
+}
+
+// As cover_staged, but never inlined: both walks get the same bits, whatever surrounds the call.
+template <Coverage kCoverage, class T>
+__device__ __noinline__ CoverageGrad<T> cover_exactly(const Segment<T>& s, const Place<T>& place,
+                                                      Pixel pixel, T box_x, T box_y) {
+  return cover_staged<kCoverage>(s, place, pixel, box_x, box_y);
+}
+
+// How a pixel is lit. After the first walk: light passes all above `bottom`, where the light ends;
+// bottom is -1 where some of it comes through to the background.
+template <class T>
+struct Light {
+  T light = 1;
+  int32_t bottom = -1;
+};
+
+// A tile in the course of its two walks.
+template <Coverage kCoverage, int kChannels, class T>
+struct OverTile {
+  using Memory = Stage<T, true, kChannels>;
+  const DrawSegmentsParams<T>& p;
+  const Prepared<T>& prepared;
+  const FixedGrads& fixed;
+  const Tile& tile;
+  Memory& stage;
+  Pixel own;
+  double units;       // per one
+  T grad[kChannels];  // of the canvas at this pixel
+  T ground[kChannels];
+
+  __device__ CoverageGrad<T> cover(int i) const {
+    const bool boxed = kCoverage == Coverage::kGrid;
+    return cover_exactly<kCoverage>(stage.segments[i], stage.places[i], own,
+                                    boxed ? stage.box_x[i][own.column].value : T(0),
+                                    boxed ? stage.box_y[i][own.row].value : T(0));
+  }
+
+  __device__ void load(const T* grad_canvas) {
+    const int64_t column = tile.bounds.left + own.column, row = tile.bounds.top + own.row;
+    const bool inside = column < p.columns && row < p.rows;
+    for (int c = 0; c < kChannels; ++c) {
+      const int64_t plane = tile.item * p.channels + tile.first_channel + c;
+      const bool drawn = inside && tile.first_channel + c < p.channels;
+      grad[c] = drawn ? grad_canvas[plane * p.pixels() + row * p.columns + column] : T(0);
+      ground[c] = drawn && p.background ? p.background[plane] : T(0);
+    }
+  }
+
+  __device__ Light<T> walk_down() {
+    Light<T> lit;
+    bool dark = false;
+    Walk walk;
+    for (;;) {
+      const int listed = next_segments<true>(p, prepared, tile, walk, stage);
+      for (int first = 0; first < listed; first += kStage) {
+        const int count = listed - first < kStage ? listed - first : kStage;
+        fill_stage<kCoverage>(p, prepared, tile, stage.list + first, count, stage);
+        unsigned left = segments_in_part<kCoverage>(tile, count, stage);
+        for (; left; left &= left - 1) {
+          const int i = __ffs(int(left)) - 1;
+          if (dark) continue;
+          const T factor = T(1) - stage.intensity[i] * cover(i).coverage;
+          dark = !(fabs(lit.light * factor) >= darkness<T>());
+          if (dark) {
+            lit.bottom = stage.index[i];
+          } else {
+            lit.light *= factor;
+          }
+        }
+        if (__syncthreads_and(dark)) return lit;
+      }
+      if (listed == 0) return lit;
+    }
+  }
+
+  __device__ void walk_up(Light<T> lit) {
+    T canvas[kChannels];
+    for (int c = 0; c < kChannels; ++c) canvas[c] = ground[c];
+    Walk walk;
+    for (;;) {
+      const int listed = next_segments<false>(p, prepared, tile, walk, stage);
+      if (listed == 0) return;
+      for (int first = 0; first < listed; first += kStage) {
+        const int count = listed - first < kStage ? listed - first : kStage;
+        fill_stage<kCoverage>(p, prepared, tile, stage.list + first, count, stage);
+        unsigned left = segments_in_part<kCoverage>(tile, count, stage);
+        for (; left; left &= left - 1) take_apart(__ffs(int(left)) - 1, lit, canvas);
+      }
+    }
+  }
+
+  // One segment: its gradient in the warp's pixels, then its paint on them.
+  __device__ void take_apart(int i, Light<T>& lit, T* canvas) {
+    const Segment<T>& s = stage.segments[i];
+    const CoverageGrad<T> pixel = cover(i);
+    const T opacity = stage.intensity[i] * pixel.coverage;
+    if (stage.index[i] > lit.bottom) lit.light /= T(1) - opacity;
+    const bool lighted = stage.index[i] >= lit.bottom;
+    T sums[kSums + kChannels] = {};
+    T by_coverage = 0;
+    for (int c = 0; c < kChannels; ++c) {
+      const T weight = lighted ? grad[c] * lit.light : T(0);
+      by_coverage += weight * (stage.color[i][c] - canvas[c]);
+      sums[kSums + c] = weight * pixel.coverage;
+      canvas[c] = over(canvas[c], opacity, stage.color[i][c]);
+    }
+    PixelBoxes<T> boxes;
+    if (kCoverage == Coverage::kGrid) {
+      boxes = {stage.box_x[i][own.column], stage.box_y[i][own.row],
+               T(tile.bounds.left + own.column + 0.5 - s.mid_x),
+               T(tile.bounds.top + own.row + 0.5 - s.mid_y)};
+    }
+    if (!__any_sync(kAllLanes, lighted)) return;
+    add_pixel<kCoverage>(s, pixel, by_coverage * pixel.coverage, boxes, sums);
+    double totals[kSums + kChannels];
+    for (int n = 0; n < kSums + kChannels; ++n) totals[n] = warp_sum(sums[n]);
+    add_to_fixed(s, stage.index[i], totals);
+  }
+
+  // The warp's share of a segment's sums; each number is a lane's.
+  __device__ void add_to_fixed(const Segment<T>& s, int32_t index, const double* totals) {
+    const SegmentSums sums = segment_sums<kCoverage>(s, totals);
+    const double numbers[kSegmentNumbers] = {sums.ink,     sums.by_mid_x, sums.by_mid_y,
+                                             sums.by_dx,   sums.by_dy,    sums.by_softness,
+                                             sums.by_width};
+    const int lane = threadIdx.x % kWarp;
+    double own_number = 0;
+    for (int n = 0; n < kSegmentNumbers; ++n) own_number = lane == n ? numbers[n] : own_number;
+    for (int c = 0; c < kChannels; ++c) {
+      own_number = lane == kSegmentNumbers + c ? totals[kSums + c] : own_number;
+    }
+    const int64_t channel = tile.first_channel + lane - kSegmentNumbers;
+    const bool wanted = lane < kSegmentNumbers ||
+                        (p.color && lane < kSegmentNumbers + kChannels && channel < p.channels);
+    if (!wanted || own_number == 0) return;
+    const int64_t place = lane < kSegmentNumbers ? lane : kSegmentNumbers + channel;
+    const int64_t at = (tile.item * p.count + index) * fixed.numbers + place;
+    if (!add_units(&fixed.segments[at], own_number * units)) fixed.lost[tile.item] = 1;
+  }
+
+  __device__ void add_background(const Light<T>& lit) {
+    for (int c = 0; c < kChannels; ++c) {
+      const double sum = warp_sum(lit.bottom < 0 ? grad[c] * lit.light : T(0));
+      const int64_t channel = tile.first_channel + c;
+      if (threadIdx.x % kWarp != 0 || channel >= p.channels) continue;
+      if (!add_units(&fixed.background[tile.item * p.channels + channel], sum * units)) {
+        fixed.lost[tile.item] = 1;
+      }
+    }
+  }
+};
+
+// One block per tile and group of channels, a thread is a pixel.
+template <Coverage kCoverage, int kChannels, class T>
+__global__ void __launch_bounds__(kThreads)
+    take_tiles_apart(DrawSegmentsParams<T> p, Prepared<T> prepared, FixedGrads fixed,
+                     const T* grad_canvas) {
+  using Memory = Stage<T, true, kChannels>;
+  SOFTRASTER_DYNAMIC_SHARED(Memory, stage);
+  const TileGrid grid(p);
+  for (int64_t block = blockIdx.x; block < grid.tiles; block += gridDim.x) {
+    const Tile tile = grid.tile(block);
+    const Word peak = fixed.peaks[tile.item];
+    if (prepared.broken[tile.item] != 0 || !is_finite(peak)) continue;
+    OverTile<kCoverage, kChannels, T> work{
+        p, prepared, fixed, tile, *stage, own_pixel(), units_per_one(peak), {}, {}};
+    work.load(grad_canvas);
+    const Light<T> lit = work.walk_down();
+    if (p.background) work.add_background(lit);
+    work.walk_up(lit);
+  }
+}
+
+// One thread per segment, then one per number of the background.
+template <class T>
+__global__ void write_fixed(DrawSegmentsParams<T> p, DrawSegmentsGrads<T> g, Prepared<T> prepared,
+                            FixedGrads fixed) {
+  const int64_t segments = p.batch * p.count;
+  const int64_t tasks = segments + (g.grad_background ? p.batch * p.channels : 0);
+  const int64_t threads = int64_t(gridDim.x) * kThreads;
+  for (int64_t task = int64_t(blockIdx.x) * kThreads + threadIdx.x; task < tasks; task += threads) {
+    const int64_t at = task < segments ? task : task - segments;
+    const int64_t item = at / (task < segments ? p.count : p.channels);
+    const Word peak = fixed.peaks[item];
+    const bool valid = prepared.broken[item] == 0 && fixed.lost[item] == 0 && is_finite(peak);
+    const double unit = valid ? 1 / units_per_one(peak) : 0;
+    if (task >= segments) {
+      g.grad_background[at] =
+          valid ? T(units_of(fixed.background[at]) * unit) : std::numeric_limits<T>::quiet_NaN();
+      continue;
+    }
+    const FixedSum* from = fixed.segments + at * fixed.numbers;
+    double numbers[kSegmentNumbers];
+    for (int n = 0; n < kSegmentNumbers; ++n) numbers[n] = units_of(from[n]) * unit;
+    write_grad(
+        p, g, at, valid,
+        {numbers[0], numbers[1], numbers[2], numbers[3], numbers[4], numbers[5], numbers[6]});
+    for (int64_t c = 0; g.grad_color && c < p.channels; ++c) {
+      write_color_grad(p, g, at, c, valid, units_of(from[kSegmentNumbers + c]) * unit);
+    }
+  }
+}
+
+template <Coverage kCoverage, int kChannels, class T>
+int launch_tiles(const DrawSegmentsParams<T>& p, const Prepared<T>& prepared,
+                 const FixedGrads& fixed, const T* grad_canvas, void* stream) {
+  SOFTRASTER_LAUNCH((take_tiles_apart<kCoverage, kChannels, T>), TileGrid(p).tiles, kThreads,
+                    sizeof(Stage<T, true, kChannels>), stream, p, prepared, fixed, grad_canvas);
+  return last_error();
+}
+
+template <class T>
+int64_t bytes(const DrawSegmentsParams<T>& p) {
+  Arena arena(nullptr);
+  Prepared<T>(p, arena);
+  FixedGrads(p, arena);
+  return arena.used();
+}
+
+template <class T>
+int backward(const DrawSegmentsParams<T>& p, const DrawSegmentsGrads<T>& g, void* workspace,
+             void* stream) {
+  const int64_t tasks = p.batch * (p.count + (g.grad_background ? p.channels : 0));
+  if (tasks == 0) return 0;
+  Arena arena(workspace);
+  const Prepared<T> prepared(p, arena);
+  const FixedGrads fixed(p, arena);
+  if (const int error = clear(fixed.segments, fixed.bytes, stream)) return error;
+  if (const int error = prepare(p, prepared, true, stream)) return error;
+  const int64_t size = p.channels * p.pixels();
+  SOFTRASTER_LAUNCH(find_peaks<T>, p.batch * blocks_for(size, kPeakNumbers), kThreads, 0, stream,
+                    p.batch, size, g.grad_canvas, fixed.peaks);
+  if (const int error = last_error()) return error;
+  const bool one = p.channels == 1;
+  const auto launch = p.coverage == Coverage::kGrid
+                          ? (one ? launch_tiles<Coverage::kGrid, 1, T>
+                                 : launch_tiles<Coverage::kGrid, kMaxChannels, T>)
+                          : (one ? launch_tiles<Coverage::kCapsule, 1, T>
+                                 : launch_tiles<Coverage::kCapsule, kMaxChannels, T>);
+  if (const int error = launch(p, prepared, fixed, g.grad_canvas, stream)) return error;
+  SOFTRASTER_LAUNCH(write_fixed<T>, blocks_for(tasks, kThreads), kThreads, 0, stream, p, g,
+                    prepared, fixed);
+  return last_error();
+}
+
+}  // namespace
+
+int64_t over_backward_bytes(const DrawSegmentsParams<float>& p) { return bytes(p); }
+int64_t over_backward_bytes(const DrawSegmentsParams<double>& p) { return bytes(p); }
+
+int over_backward(const DrawSegmentsParams<float>& p, const DrawSegmentsGrads<float>& g,
+                  void* workspace, void* stream) {
+  return backward(p, g, workspace, stream);
+}
+int over_backward(const DrawSegmentsParams<double>& p, const DrawSegmentsGrads<double>& g,
+                  void* workspace, void* stream) {
+  return backward(p, g, workspace, stream);
+}
+
+}  // namespace cuda
+}  // namespace softraster
