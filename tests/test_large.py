@@ -1,0 +1,91 @@
+"""Canvases that are large, or many: what they cost in memory, and that no index overflows."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+import torch
+
+import softraster
+
+SIDE = 4096
+
+
+def free_memory() -> int:
+    """Bytes that a process may still take."""
+    return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+
+
+def test_a_segment_looks_the_same_on_a_small_canvas_and_in_the_corner_of_a_large_one():
+    pixels = torch.tensor([[4010.3, 3990.7, 4060.1, 4071.4]], dtype=torch.float64)
+    color = torch.tensor([[0.3, 0.9]], dtype=torch.float64)
+
+    def draw(segments, side):
+        segments = (segments / side).requires_grad_()
+        options = {"width": 3 / side, "coverage": "capsule", "color": color, "composite": "over"}
+        canvas = softraster.draw_segments(segments, 5.0 * side, side, tolerance=1e-12, **options)
+        (canvas[:, -128:, -128:] ** 2).sum().backward()
+        return canvas.detach(), segments.grad / side
+
+    large, large_grad = draw(pixels, SIDE)
+    small, small_grad = draw(pixels - (SIDE - 128), 128)
+    torch.testing.assert_close(large[:, -128:, -128:], small, rtol=0, atol=1e-9)
+    torch.testing.assert_close(large_grad, small_grad, rtol=1e-8, atol=1e-9)
+    assert large[:, :-128].abs().max() < 1e-6
+
+
+@pytest.mark.parametrize("composite", ["sum", "max", "softor", "over"])
+def test_thousands_of_small_canvases_are_drawn_as_one_by_one(composite):
+    make = torch.Generator().manual_seed(0)
+    segments = torch.rand(5000, 7, 4, generator=make).requires_grad_()
+    canvas = softraster.draw_segments(segments, 168.0, 28, composite=composite)
+    (grad,) = torch.autograd.grad(canvas.square().sum(), segments)
+    for item in (0, 1, 2500, 4999):
+        one = segments[item].detach().requires_grad_()
+        alone = softraster.draw_segments(one, 168.0, 28, composite=composite)
+        torch.testing.assert_close(canvas[item], alone, rtol=0, atol=0)
+        (grad_alone,) = torch.autograd.grad(alone.square().sum(), one)
+        torch.testing.assert_close(grad[item], grad_alone, rtol=0, atol=0)
+
+
+_MEMORY = """
+import resource, torch, softraster
+def peak():
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+def work(count, side):
+    make = torch.Generator().manual_seed(0)
+    first = torch.rand(count, 2, generator=make)
+    ends = first + (torch.rand(count, 2, generator=make) - 0.5) * 20 / side
+    segments = torch.cat([first, ends], 1).requires_grad_()
+    canvas = softraster.draw_segments(segments, 6.0 * side, side, {options})
+    canvas.backward(torch.ones_like(canvas))
+work(100, 64)
+before = peak()
+work(20000, 2048)
+print(peak() - before)
+"""
+
+
+@pytest.mark.parametrize("composite", ["sum", "max", "softor", "over"])
+def test_memory_grows_with_inputs_and_canvas_and_not_with_their_product(composite):
+    script = _MEMORY.replace("{options}", f"composite={composite!r}")
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True
+    )
+    canvas, inputs = 4 * 2048 * 2048, 20000 * 5 * 4
+    # Canvas and its gradient; marks and rest of softor; over keeps sums for each band of rows.
+    assert int(done.stdout) < 5 * canvas + 60 * inputs
+
+
+@pytest.mark.skipif(free_memory() < 12e9, reason="needs 12 GB of free memory")
+def test_a_batch_of_more_than_2_to_the_31_pixels():
+    side, batch = 16384, 9
+    segments = torch.tensor([[0.1, 0.1, 0.1007, 0.1004]]).repeat(batch, 1, 1)
+    segments[-1] += 0.85
+    canvas = softraster.draw_segments(segments, 4.0 * side, side)
+    assert canvas.numel() > 2**31
+    for item in (0, -1):
+        alone = softraster.draw_segments(segments[item], 4.0 * side, side)
+        assert alone.sum() > 10
+        assert torch.equal(canvas[item], alone)
