@@ -100,10 +100,12 @@ void launch_draw_segments_backward(const DrawSegmentsParams<double>& params,
 
 }  // namespace cpu
 
-// Launchers return a cudaError_t, 0 for success; stream is a cudaStream_t. They do not wait for the
-// device. workspace: device memory of that many bytes, in use until the stream has come so far.
+// Launchers return a cudaError_t, 0 for success; stream is a cudaStream_t of the device that
+// set_device has named in this thread. They do not wait for the device. workspace: device memory of
+// that many bytes, in use until the stream has come so far.
 namespace cuda {
 
+int set_device(int device);
 int64_t draw_workspace_bytes(const DrawSegmentsParams<float>& params);
 int64_t draw_workspace_bytes(const DrawSegmentsParams<double>& params);
 int64_t backward_workspace_bytes(const DrawSegmentsParams<float>& params);

@@ -34,6 +34,8 @@ T* mutable_data(const Tensor& t) {
   return static_cast<T*>(t.data_ptr());
 }
 
+constexpr int64_t kMostPixels = 1 << 30;  // of a side: indices along it fit 32 bits with room
+
 // What both passes are given, checked. Users' mistakes are named by softraster/_arguments.py; this
 // guards memory. An absent tensor is empty; an absent color has not the dimensions of segments.
 struct Scene {
@@ -72,6 +74,8 @@ struct Scene {
     shape.push_back(columns);
     STD_TORCH_CHECK(rows > 0 && columns > 0 && channels > 0 && count < INT32_MAX,
                     "draw_segments: the canvas needs pixels, and at most 2^31 - 2 segments");
+    STD_TORCH_CHECK(rows <= kMostPixels && columns <= kMostPixels,
+                    "draw_segments: a side of the canvas has at most ", kMostPixels, " pixels");
     STD_TORCH_CHECK(coverage == Coverage::kGrid || coverage == Coverage::kCapsule,
                     "draw_segments: unknown coverage");
     STD_TORCH_CHECK(composite >= Composite::kSum && composite <= Composite::kOver,
@@ -151,6 +155,7 @@ class Cuda {
     STD_TORCH_CHECK(&aoti_torch_get_current_cuda_stream != nullptr,
                     "draw_segments: this torch has no CUDA");
     TORCH_ERROR_CODE_CHECK(aoti_torch_get_current_cuda_stream(like.get_device_index(), &stream_));
+    check(cuda::set_device(like.get_device_index()));
   }
 
   template <class T>

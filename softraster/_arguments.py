@@ -17,6 +17,7 @@ COVERAGES = ("grid", "capsule")
 COMPOSITES = ("sum", "max", "softor", "over")
 DTYPES = (torch.float64, torch.float32, torch.float16, torch.bfloat16)
 DEFAULT_TOLERANCE = 1e-6
+MOST_PIXELS = 2**30  # of a side
 
 
 class Scene(NamedTuple):
@@ -116,6 +117,8 @@ def _check_size(size: int | tuple[int, int]) -> tuple[int, int]:
         raise TypeError(f"size must be an int or a pair (height, width) of ints, got {size!r}")
     if sides[0] < 1 or sides[1] < 1:
         raise ValueError(f"size must be at least 1 pixel in height and width, got {size!r}")
+    if sides[0] > MOST_PIXELS or sides[1] > MOST_PIXELS:
+        raise ValueError(f"size must be at most {MOST_PIXELS} pixels a side, got {size!r}")
     return sides[0], sides[1]
 
 

@@ -119,6 +119,11 @@ BAD_ARGUMENTS = {
         "tolerance .* got NoneType",
     ),
     "size 0": (lambda: softraster.draw_segments(S, 1.0, 0), ValueError, "size .* got 0"),
+    "size of too many pixels": (
+        lambda: softraster.draw_segments(S, 1.0, (1, 2**30 + 1)),
+        ValueError,
+        r"size must be at most 1073741824 .* got \(1, 1073741825\)",
+    ),
     "size of floats": (
         lambda: softraster.draw_segments(S, 1.0, (2.0, 3)),
         TypeError,

@@ -190,6 +190,7 @@ int fill_scratch(const DrawSegmentsParams<double>& p, const Prepared<double>& pr
   return survey(p, prepared, scratch, stream);
 }
 
+int set_device(int device) { return use_device(device); }
 const char* error_string(int error) { return describe(error); }
 
 }  // namespace cuda

@@ -36,6 +36,16 @@ inline int last_error() {
 #endif
 }
 
+// Makes a device current. The runtime is linked statically and does not share this with torch's.
+inline int use_device(int device) {
+#if defined(__CUDACC__)
+  return static_cast<int>(cudaSetDevice(device));
+#else
+  static_cast<void>(device);
+  return 0;
+#endif
+}
+
 inline const char* describe(int error) {
 #if defined(__CUDACC__)
   return cudaGetErrorString(static_cast<cudaError_t>(error));
