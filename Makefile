@@ -12,7 +12,8 @@ DEMO_OUT ?= runs/demo
 
 BIN := $(VENV)/bin
 STAMP := $(VENV)/installed
-CPP := $(wildcard csrc/*.h csrc/*.cpp csrc/*/*.h csrc/*/*.cpp)
+CPP := $(wildcard csrc/*.h csrc/*.cpp csrc/*/*.h csrc/*/*.cpp csrc/*/*.cu)
+CPP_TESTS := $(wildcard tests/*/*.h tests/*/*.cpp tests/*/*.cu)
 
 .PHONY: demo test lint format bench clean
 
@@ -26,18 +27,18 @@ test: $(STAMP)
 lint: $(STAMP)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/clang-format --dry-run -Werror $(CPP)
+	$(BIN)/clang-format --dry-run -Werror $(CPP) $(CPP_TESTS)
 
 format: $(STAMP)
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
-	$(BIN)/clang-format -i $(CPP)
+	$(BIN)/clang-format -i $(CPP) $(CPP_TESTS)
 
 bench: $(STAMP)
 	$(BIN)/python benchmarks/bench_draw.py
 
 # Editable: Python edits need no install, and an edit in csrc compiles what changed.
-$(STAMP): pyproject.toml setup.py $(CPP)
+$(STAMP): pyproject.toml setup.py setup_cuda.py $(CPP)
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet '$(TORCH)'
 	$(BIN)/python -m pip install --quiet --editable '.[dev]'

@@ -7,8 +7,22 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+import softraster
+
 COVERAGES = ("grid", "capsule")
 COMPOSITES = ("sum", "max", "softor", "over")
+
+# A mode of each coverage, composite and number of channels, all three in turn.
+MODES = [
+    ("grid", "sum", None),
+    ("grid", "max", 3),
+    ("grid", "softor", 1),
+    ("grid", "over", None),
+    ("capsule", "sum", 4),
+    ("capsule", "max", None),
+    ("capsule", "softor", None),
+    ("capsule", "over", 3),
+]
 
 
 @dataclass(frozen=True)
@@ -24,8 +38,8 @@ class Case:
     background: Tensor | None = None
     smooth: bool = True  # False at a kink, where op and reference may take different sides
 
-    def to(self, dtype: torch.dtype) -> Case:
-        tensors = {n: x.to(dtype) for n, x in self.tensors.items()}
+    def to(self, target: torch.dtype | torch.device | str) -> Case:
+        tensors = {n: x.to(target) for n, x in self.tensors.items()}
         return replace(self, **tensors)
 
     @property
@@ -109,3 +123,32 @@ NAMED = {
         torch.zeros(0, 3, 4, dtype=torch.float64), torch.zeros(0, 3, dtype=torch.float64), (8, 8)
     ),
 }
+
+
+class Scene:
+    """All the tensors that a mode takes, in a fixed order, and how to draw them."""
+
+    def __init__(
+        self, mode, shape=(2, 5), device="cpu", dtype=torch.float32, size=(12, 16), seed=0
+    ):
+        self.coverage, self.composite, channels = mode
+        case = random_case(seed, shape=shape, size=size)
+        case = case.dressed(self.coverage, self.composite, channels).to(dtype).to(device)
+        self.size, self.names = size, list(case.tensors)
+        self.tensors = [x.clone().requires_grad_() for x in case.tensors.values()]
+
+    def draw(self, *tensors, **options):
+        given = dict(zip(self.names, tensors, strict=True))
+        mode = {"coverage": self.coverage, "composite": self.composite, **options}
+        return softraster.draw_segments(
+            given.pop("segments"), given.pop("softness"), self.size, **given, **mode
+        )
+
+    def loss(self, *tensors):
+        return self.draw(*tensors).square().sum()
+
+    def passes(self, *tensors):
+        """Canvas, and the gradient of loss to each of the tensors, by default the scene's."""
+        tensors = tensors or self.tensors
+        canvas = self.draw(*tensors)
+        return canvas, *torch.autograd.grad(canvas.square().sum(), tensors)

@@ -10,38 +10,40 @@ DISC = [0.5, 0.5, 0.5, 0.5]
 FULL = {"coverage": "capsule", "width": 10.0}
 
 
-def stack(count, intensity, color=None, background=None, composite="over", dtype=torch.float64):
+@pytest.fixture
+def stack(device):
     """Value of the pixel under `count` full discs, and its derivatives by argument."""
-    given = {"intensity": torch.tensor(intensity, dtype=dtype)}
-    if color is not None:
-        given["color"] = torch.tensor(color, dtype=dtype)
-    if background is not None:
-        given["background"] = torch.tensor(background, dtype=dtype)
-    given = {name: x.requires_grad_() for name, x in given.items()}
-    segments = torch.tensor([DISC] * count, dtype=dtype)
-    canvas = softraster.draw_segments(segments, 1e5, 1, composite=composite, **FULL, **given)
-    grads = torch.autograd.grad(canvas.sum(), list(given.values()))
-    got = {name: grad.tolist() for name, grad in zip(given, grads, strict=True)}
-    return canvas.flatten().tolist(), got
+
+    def draw(count, intensity, color=None, background=None, composite="over", dtype=torch.float64):
+        options = {"dtype": dtype, "device": device, "requires_grad": True}
+        given = {"intensity": intensity, "color": color, "background": background}
+        given = {n: torch.tensor(x, **options) for n, x in given.items() if x is not None}
+        segments = torch.tensor([DISC] * count, dtype=dtype, device=device)
+        canvas = softraster.draw_segments(segments, 1e5, 1, composite=composite, **FULL, **given)
+        grads = torch.autograd.grad(canvas.sum(), list(given.values()))
+        got = {name: grad.tolist() for name, grad in zip(given, grads, strict=True)}
+        return canvas.flatten().tolist(), got
+
+    return draw
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 class TestSaturated:
-    def test_softor_under_one_full_segment_leaves_the_other_nothing(self, dtype):
+    def test_softor_under_one_full_segment_leaves_the_other_nothing(self, dtype, stack):
         # 1 - (1 - a) (1 - b) at a = 1, b = 1/2: d/da = 1 - b, d/db = 1 - a.
         value, grads = stack(2, [1.0, 0.5], composite="softor", dtype=dtype)
         assert value == [1.0]
         assert grads["intensity"] == [0.5, 0.0]
 
-    def test_softor_of_two_full_segments_has_no_gradient(self, dtype):
+    def test_softor_of_two_full_segments_has_no_gradient(self, dtype, stack):
         _, grads = stack(2, [1.0, 1.0], composite="softor", dtype=dtype)
         assert grads["intensity"] == [0.0, 0.0]
 
-    def test_softor_of_one_full_segment_has_the_gradient_one(self, dtype):
+    def test_softor_of_one_full_segment_has_the_gradient_one(self, dtype, stack):
         _, grads = stack(1, [1.0], composite="softor", dtype=dtype)
         assert grads["intensity"] == [1.0]
 
-    def test_over_an_opaque_segment_hides_what_is_below(self, dtype):
+    def test_over_an_opaque_segment_hides_what_is_below(self, dtype, stack):
         value, grads = stack(
             2, [1.0, 1.0], [[0.25], [0.75]], [0.125], composite="over", dtype=dtype
         )
@@ -53,7 +55,7 @@ class TestSaturated:
             "background": [0.0],
         }
 
-    def test_over_a_segment_of_no_opacity_changes_nothing_and_has_a_gradient(self, dtype):
+    def test_over_a_segment_of_no_opacity_changes_nothing_and_has_a_gradient(self, dtype, stack):
         value, grads = stack(2, [0.5, 0.0], [[0.5], [1.0]], [0.25], dtype=dtype)
         assert value == [0.375]
         assert grads == {
@@ -63,28 +65,28 @@ class TestSaturated:
         }
 
 
-def test_over_paints_in_drawing_order():
+def test_over_paints_in_drawing_order(stack):
     value, _ = stack(2, [1.0, 0.5], [[1.0, 0.0], [0.0, 1.0]], [0.0, 0.0])
     assert value == [0.5, 0.5]
     value, _ = stack(2, [0.5, 1.0], [[1.0, 0.0], [0.0, 1.0]], [0.0, 0.0])
     assert value == [0.0, 1.0]
 
 
-def test_max_shows_the_color_of_the_strongest_segment_and_of_the_first_among_equals():
+def test_max_shows_the_color_of_the_strongest_segment_and_of_the_first_among_equals(stack):
     value, grads = stack(3, [0.5, 0.75, 0.75], [[1.0], [0.5], [0.25]], composite="max")
     assert value == [0.375]
     assert grads == {"intensity": [0.0, 0.5, 0.0], "color": [[0.0], [0.75], [0.0]]}
 
 
-def test_sum_adds_colors_and_may_exceed_one():
+def test_sum_adds_colors_and_may_exceed_one(stack):
     value, grads = stack(2, [1.0, 0.5], [[1.0], [0.5]], composite="sum")
     assert value == [1.25]
     assert grads == {"intensity": [1.0, 0.5], "color": [[1.0], [0.5]]}
 
 
-def test_over_without_color_or_background_is_softor():
+def test_over_without_color_or_background_is_softor(device):
     make = torch.Generator().manual_seed(0)
-    segments = torch.rand(6, 4, dtype=torch.float64, generator=make)
+    segments = torch.rand(6, 4, dtype=torch.float64, generator=make).to(device)
     over, softor = (
         softraster.draw_segments(segments, 60.0, 20, composite=c, tolerance=0)
         for c in ("over", "softor")
@@ -92,7 +94,7 @@ def test_over_without_color_or_background_is_softor():
     torch.testing.assert_close(over, softor, rtol=0, atol=1e-14)
 
 
-def test_over_holds_when_its_log_is_cut_into_groups():
+def test_over_holds_when_its_log_is_cut_into_groups(device):
     # Faint segments reach every pixel: 200 of them log more than a group holds.
     make = torch.Generator().manual_seed(1)
     tensors = {
@@ -101,8 +103,11 @@ def test_over_holds_when_its_log_is_cut_into_groups():
         "color": torch.rand(200, 3, dtype=torch.float64, generator=make),
     }
     grads = []
-    for function in (softraster.draw_segments, softraster.reference.draw_segments):
-        leaves = {name: x.clone().requires_grad_() for name, x in tensors.items()}
+    for function, place in (
+        (softraster.draw_segments, device),
+        (softraster.reference.draw_segments, "cpu"),
+    ):
+        leaves = {name: x.to(place, copy=True).requires_grad_() for name, x in tensors.items()}
         given = dict(leaves)
         canvas = function(
             given.pop("segments"), given.pop("softness"), (48, 80), composite="over", **given
@@ -110,12 +115,12 @@ def test_over_holds_when_its_log_is_cut_into_groups():
         grads.append(torch.autograd.grad(canvas.square().sum(), list(leaves.values())))
     for got, expected in zip(*grads, strict=True):
         scale = expected.abs().max().item()
-        torch.testing.assert_close(got, expected, rtol=0, atol=1e-5 * scale)
+        torch.testing.assert_close(got.cpu(), expected, rtol=0, atol=1e-5 * scale)
 
 
-def test_several_drawings_in_one_graph_add_their_gradients():
+def test_several_drawings_in_one_graph_add_their_gradients(device):
     make = torch.Generator().manual_seed(2)
-    segments = torch.rand(3, 4, generator=make).requires_grad_()
+    segments = torch.rand(3, 4, generator=make).to(device).requires_grad_()
     draws = [
         lambda s: softraster.draw_segments(s, 90.0, 16).square().sum(),
         lambda s: softraster.draw_segments(s, 40.0, 24, composite="max").sum(),
@@ -126,11 +131,11 @@ def test_several_drawings_in_one_graph_add_their_gradients():
     torch.testing.assert_close(together, alone)
 
 
-def test_a_width_below_a_pixel_fades_the_line_and_keeps_its_gradient():
-    segments = torch.tensor([[0.1, 0.5, 0.9, 0.5]], dtype=torch.float64)
+def test_a_width_below_a_pixel_fades_the_line_and_keeps_its_gradient(device):
+    segments = torch.tensor([[0.1, 0.5, 0.9, 0.5]], dtype=torch.float64, device=device)
     inks = []
     for width in (0.0, 0.01, 0.02, 0.04):
-        width = torch.tensor([width], dtype=torch.float64, requires_grad=True)
+        width = torch.tensor([width], dtype=torch.float64, device=device, requires_grad=True)
         ink = softraster.draw_segments(segments, 200.0, 20, coverage="capsule", width=width).sum()
         (grad,) = torch.autograd.grad(ink, width)
         assert grad.item() > 0

@@ -7,28 +7,17 @@ from functools import partial
 
 import pytest
 import torch
-from cases import COMPOSITES, COVERAGES, random_case
+from cases import COMPOSITES, COVERAGES, MODES, Scene, random_case
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 import softraster
 
-# A mode of each coverage, composite and number of channels, all three in turn.
-MODES = [
-    ("grid", "sum", None),
-    ("grid", "max", 3),
-    ("grid", "softor", 1),
-    ("grid", "over", None),
-    ("capsule", "sum", 4),
-    ("capsule", "max", None),
-    ("capsule", "softor", None),
-    ("capsule", "over", 3),
-]
 modes = pytest.mark.parametrize("mode", MODES, ids=lambda mode: "-".join(map(str, mode)))
 
 
-def small(shape=(2, 5), dtype=torch.float32, intensity=True):
-    """Segments, softness and perhaps intensity, which require gradients."""
-    case = random_case(0, shape=shape, size=(12, 16), intensity=intensity).to(dtype)
+def small(device, shape=(2, 5)):
+    """Segments, softness and intensity, which require gradients."""
+    case = random_case(0, shape=shape, size=(12, 16)).to(torch.float32).to(device)
     return [x.clone().requires_grad_() for x in case.tensors.values()]
 
 
@@ -36,30 +25,9 @@ def draw(segments, softness, intensity=None, **options):
     return softraster.draw_segments(segments, softness, (12, 16), intensity=intensity, **options)
 
 
-class Scene:
-    """All the tensors that a mode takes, in a fixed order, and how to draw them."""
-
-    def __init__(self, mode, shape=(2, 5), dtype=torch.float32, seed=0, size=(12, 16)):
-        self.coverage, self.composite, channels = mode
-        case = random_case(seed, shape=shape, size=size)
-        case = case.dressed(self.coverage, self.composite, channels).to(dtype)
-        self.size, self.names = size, list(case.tensors)
-        self.tensors = [x.clone().requires_grad_() for x in case.tensors.values()]
-
-    def draw(self, *tensors, **options):
-        given = dict(zip(self.names, tensors, strict=True))
-        mode = {"coverage": self.coverage, "composite": self.composite, **options}
-        return softraster.draw_segments(
-            given.pop("segments"), given.pop("softness"), self.size, **given, **mode
-        )
-
-    def loss(self, *tensors):
-        return self.draw(*tensors).square().sum()
-
-
 @pytest.mark.parametrize("batch", [(), (1,), (3,), (2, 3), (2, 1, 3), (0,), (2, 0)], ids=str)
-def test_any_leading_batch_dimensions_draw_as_one_by_one(batch):
-    segments, softness, intensity = small((*batch, 4))
+def test_any_leading_batch_dimensions_draw_as_one_by_one(batch, device):
+    segments, softness, intensity = small(device, (*batch, 4))
     canvas = draw(segments, softness, intensity)
     assert canvas.shape == (*batch, 12, 16)
     items = zip(
@@ -73,10 +41,10 @@ def test_any_leading_batch_dimensions_draw_as_one_by_one(batch):
         assert torch.equal(item, draw(s, k, c))
 
 
-def test_softness_and_intensity_broadcast_and_their_gradients_sum():
-    segments, _, _ = small((3, 5))
-    softness = torch.tensor([80.0], requires_grad=True)
-    intensity = torch.rand(3, 1, requires_grad=True)
+def test_softness_and_intensity_broadcast_and_their_gradients_sum(device):
+    segments, _, _ = small(device, (3, 5))
+    softness = torch.tensor([80.0], device=device, requires_grad=True)
+    intensity = torch.rand(3, 1, device=device, requires_grad=True)
     grads = torch.autograd.grad(
         draw(segments, softness, intensity).square().sum(), (softness, intensity)
     )
@@ -89,16 +57,16 @@ def test_softness_and_intensity_broadcast_and_their_gradients_sum():
     torch.testing.assert_close(grads[1], expected[1].sum(1, keepdim=True))
 
 
-def test_one_set_of_segments_broadcasts_over_batched_softness():
-    segments, softness, _ = small((3, 5))
+def test_one_set_of_segments_broadcasts_over_batched_softness(device):
+    segments, softness, _ = small(device, (3, 5))
     canvas = draw(segments[0], softness)
     for b in range(3):
         assert torch.equal(canvas[b], draw(segments[0], softness[b]))
 
 
-def test_one_color_serves_all_segments_and_its_gradient_sums():
-    segments, softness, _ = small((3, 5))
-    color = torch.tensor([0.2, 0.5, 0.9], requires_grad=True)
+def test_one_color_serves_all_segments_and_its_gradient_sums(device):
+    segments, softness, _ = small(device, (3, 5))
+    color = torch.tensor([0.2, 0.5, 0.9], device=device, requires_grad=True)
     full = color.detach().expand(3, 5, 3).clone().requires_grad_()
     canvas, expected = draw(segments, softness, color=color), draw(segments, softness, color=full)
     assert canvas.shape == (3, 3, 12, 16) and torch.equal(canvas, expected)
@@ -107,16 +75,18 @@ def test_one_color_serves_all_segments_and_its_gradient_sums():
     torch.testing.assert_close(grad, full_grad.sum((0, 1)))
 
 
-def test_numbers_serve_as_softness_and_intensity():
-    segments, _, _ = small()
-    expected = draw(segments, torch.full((2, 5), 90.0), torch.full((2, 5), 0.5))
+def test_numbers_serve_as_softness_and_intensity(device):
+    segments, _, _ = small(device)
+    full = torch.full((2, 5), 90.0, device=device)
+    expected = draw(segments, full, torch.full_like(full, 0.5))
     assert torch.equal(draw(segments, 90, 0.5), expected)
-    assert torch.equal(draw(segments, torch.tensor(90.0), torch.tensor(0.5)), expected)
+    one = torch.tensor(90.0, device=device)
+    assert torch.equal(draw(segments, one, torch.full_like(one, 0.5)), expected)
 
 
 @modes
-def test_layout_does_not_matter(mode):
-    scene = Scene(mode, shape=(4, 6))
+def test_layout_does_not_matter(mode, device):
+    scene = Scene(mode, (4, 6), device)
     tensors = [x.detach() for x in scene.tensors]
     expected = scene.draw(*tensors)
     layouts = {
@@ -130,17 +100,18 @@ def test_layout_does_not_matter(mode):
     assert torch.equal(repeated[3], scene.draw(*(x[0] for x in tensors)))
 
 
-def test_a_gradient_that_is_expanded_or_strided_is_read_right():
-    segments, softness, _ = small()
-    for grad in (torch.ones(()).expand(2, 12, 16), torch.rand(2, 16, 12).transpose(1, 2)):
+def test_a_gradient_that_is_expanded_or_strided_is_read_right(device):
+    segments, softness, _ = small(device)
+    expanded = torch.ones((), device=device).expand(2, 12, 16)
+    for grad in (expanded, torch.rand(2, 16, 12, device=device).transpose(1, 2)):
         got = torch.autograd.grad(draw(segments, softness), segments, grad)
         expected = torch.autograd.grad(draw(segments, softness), segments, grad.contiguous())
         assert torch.equal(got[0], expected[0])
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
-def test_half_types_are_computed_in_float32(dtype):
-    inputs = [x.detach().to(dtype).requires_grad_() for x in small()]
+def test_half_types_are_computed_in_float32(dtype, device):
+    inputs = [x.detach().to(dtype).requires_grad_() for x in small(device)]
     wide = [x.detach().float().requires_grad_() for x in inputs]
     canvas, expected = draw(*inputs), draw(*wide)
     assert canvas.dtype == dtype
@@ -149,25 +120,25 @@ def test_half_types_are_computed_in_float32(dtype):
     assert all(g.dtype == dtype and g.isfinite().all() for g in grads)
 
 
-def test_autocast_gives_a_float32_canvas_from_mixed_types():
-    segments, softness, _ = small()
-    with torch.autocast("cpu", dtype=torch.bfloat16):
+def test_autocast_gives_a_float32_canvas_from_mixed_types(device):
+    segments, softness, _ = small(device)
+    with torch.autocast(device, dtype=torch.bfloat16):
         low = segments.bfloat16()
         canvas = draw(low, softness)
         assert canvas.dtype == torch.float32
         assert torch.equal(canvas, draw(low.float(), softness))
         torch.autograd.grad(canvas.sum(), (segments, softness))
-    with torch.autocast("cpu", dtype=torch.bfloat16):
+    with torch.autocast(device, dtype=torch.bfloat16):
         assert draw(segments.double(), softness.double()).dtype == torch.float64
 
 
 @modes
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-def test_opcheck(mode, dtype):
-    scene = Scene(mode, dtype=dtype)
+def test_opcheck(mode, dtype, device):
+    scene = Scene(mode, device=device, dtype=dtype)
     given = {n: x.detach() for n, x in zip(scene.names, scene.tensors, strict=True)}
     order = ("segments", "softness", "width", "intensity", "color", "background")
-    tensors = [given.get(name, torch.empty(0, dtype=dtype)) for name in order]
+    tensors = [given.get(name, torch.empty(0, dtype=dtype, device=device)) for name in order]
     indices = COVERAGES.index(scene.coverage), COMPOSITES.index(scene.composite)
     args = (*tensors, 12, 16, *indices, 1e-6)
     torch.library.opcheck(torch.ops.softraster.draw_segments.default, args)
@@ -177,9 +148,9 @@ def test_opcheck(mode, dtype):
 
 @modes
 @pytest.mark.parametrize("dynamic", [False, True])
-def test_compiles_whole_with_the_same_bits(mode, dynamic):
+def test_compiles_whole_with_the_same_bits(mode, dynamic, device):
     torch._dynamo.reset()
-    scenes = [Scene(mode, shape) for shape in [(2, 5), (3, 4)]]
+    scenes = [Scene(mode, shape, device) for shape in [(2, 5), (3, 4)]]
     compiled = torch.compile(scenes[0].loss, fullgraph=True, dynamic=dynamic, backend="aot_eager")
     for scene in scenes:
         got = torch.autograd.grad(compiled(*scene.tensors), scene.tensors)
@@ -187,9 +158,10 @@ def test_compiles_whole_with_the_same_bits(mode, dynamic):
         assert all(torch.equal(a, b) for a, b in zip(got, expected, strict=True))
 
 
-def test_strokes_compile_with_inductor():
+def test_strokes_compile_with_inductor(device):
     torch._dynamo.reset()
-    points = (torch.rand(3, 6, 3) * torch.tensor([1, 1, 100.0])).requires_grad_()
+    points = torch.rand(3, 6, 3) * torch.tensor([1, 1, 100.0])
+    points = points.to(device).requires_grad_()
     compiled = torch.compile(
         lambda p: softraster.draw_strokes(p * 1.0, 16).square().mean(), fullgraph=True
     )
@@ -198,12 +170,12 @@ def test_strokes_compile_with_inductor():
     torch.testing.assert_close(got, expected)
 
 
-def test_exports():
+def test_exports(device):
     class Draw(torch.nn.Module):
         def forward(self, points):
             return softraster.draw_strokes(points, 16)
 
-    points = torch.rand(3, 6, 3) * torch.tensor([1, 1, 100.0])
+    points = (torch.rand(3, 6, 3) * torch.tensor([1, 1, 100.0])).to(device)
     program = torch.export.export(Draw(), (points,))
     assert torch.equal(program.module()(points), Draw()(points))
 
@@ -218,8 +190,8 @@ def test_fake_and_meta_tensors_give_shapes_without_drawing():
 
 
 @modes
-def test_vmap_draws_as_a_batch(mode):
-    scene = Scene(mode, shape=(4, 5))
+def test_vmap_draws_as_a_batch(mode, device):
+    scene = Scene(mode, (4, 5), device)
     tensors = [x.detach() for x in scene.tensors]
     expected = scene.draw(*tensors)
     assert torch.equal(torch.vmap(scene.draw)(*tensors), expected)
@@ -231,8 +203,8 @@ def test_vmap_draws_as_a_batch(mode):
 
 
 @modes
-def test_func_grad_vmap_of_grad_and_jacobian_agree_with_autograd(mode):
-    scene = Scene(mode, shape=(4, 5))
+def test_func_grad_vmap_of_grad_and_jacobian_agree_with_autograd(mode, device):
+    scene = Scene(mode, (4, 5), device)
     expected = torch.autograd.grad(scene.loss(*scene.tensors), scene.tensors)
     tensors = [x.detach() for x in scene.tensors]
     every = tuple(range(len(tensors)))
@@ -249,7 +221,7 @@ def test_func_grad_vmap_of_grad_and_jacobian_agree_with_autograd(mode):
 THREADS = """
 import sys, torch
 sys.path.insert(0, {tests!r})
-from test_op import MODES, Scene
+from cases import MODES, Scene
 torch.set_num_threads(int(sys.argv[1]))
 for shape, size in [((16, 30), (28, 28)), ((1, 300), (200, 300)), ((3, 70), (64, 48))]:
     for mode in MODES:
@@ -275,22 +247,17 @@ def test_the_same_bits_for_every_number_of_threads(request):
 
 
 @modes
-def test_the_same_bits_in_every_run(mode):
-    scene = Scene(mode, shape=(16, 20))
-
-    def run():
-        canvas = scene.draw(*scene.tensors)
-        return canvas, *torch.autograd.grad(canvas.square().sum(), scene.tensors)
-
-    first = run()
+def test_the_same_bits_in_every_run(mode, device):
+    scene = Scene(mode, (16, 20), device)
+    first = scene.passes()
     for _ in range(20):
-        assert all(torch.equal(a, b) for a, b in zip(run(), first, strict=True))
+        assert all(torch.equal(a, b) for a, b in zip(scene.passes(), first, strict=True))
 
 
 @modes
 @pytest.mark.parametrize("bad", [float("nan"), float("inf"), -float("inf")])
-def test_nan_and_infinity_stay_in_their_own_canvas(mode, bad):
-    clean = Scene(mode, shape=(3, 5))
+def test_nan_and_infinity_stay_in_their_own_canvas(mode, bad, device):
+    clean = Scene(mode, (3, 5), device)
     expected = clean.draw(*clean.tensors)
     expected_grads = torch.autograd.grad(expected.square().sum(), clean.tensors)
     for index, name in enumerate(clean.names):
@@ -326,8 +293,8 @@ def test_the_reference_keeps_nan_in_its_own_canvas_too(coverage, composite):
     assert canvas[1].isnan().all() and canvas[[0, 2]].isfinite().all()
 
 
-def test_negative_softness_gives_nan_and_not_a_wrong_picture():
-    segments, softness, _ = small((2, 5))
+def test_negative_softness_gives_nan_and_not_a_wrong_picture(device):
+    segments, softness, _ = small(device, (2, 5))
     softness = softness.detach().clone()
     softness[1, 3] = -1
     for function in (softraster.draw_segments, softraster.reference.draw_segments):

@@ -23,15 +23,15 @@ modes = pytest.mark.parametrize(
 )
 
 
-def draw(function, case: Case, **options):
-    """Canvas, and the gradients of a fixed random projection of it, by argument."""
-    tensors = {n: x.clone().requires_grad_() for n, x in case.tensors.items()}
+def draw(function, case: Case, device="cpu", **options):
+    """Canvas, and the gradients of a fixed random projection of it, by argument; on the CPU."""
+    tensors = {n: x.clone().requires_grad_() for n, x in case.to(device).tensors.items()}
     rest = {n: x for n, x in tensors.items() if n not in ("segments", "softness")}
     canvas = function(tensors["segments"], tensors["softness"], case.size, **rest, **options)
     make = torch.Generator().manual_seed(7)
-    grad = torch.randn(canvas.shape, dtype=torch.float64, generator=make).to(canvas.dtype)
+    grad = torch.randn(canvas.shape, dtype=torch.float64, generator=make).to(canvas)
     grads = torch.autograd.grad(canvas, list(tensors.values()), grad, materialize_grads=True)
-    return canvas, dict(zip(tensors, grads, strict=True))
+    return canvas.cpu(), {n: g.cpu() for n, g in zip(tensors, grads, strict=True)}
 
 
 def assert_grads_close(got, expected, relative, absolute):
@@ -48,10 +48,10 @@ def assert_grads_close(got, expected, relative, absolute):
 
 @modes
 @pytest.mark.parametrize("name", ALL)
-def test_float64_agrees_to_rounding(name, coverage, composite, channels):
+def test_float64_agrees_to_rounding(name, coverage, composite, channels, device):
     case = ALL[name].dressed(coverage, composite, channels)
     mode = {"coverage": coverage, "composite": composite}
-    canvas, grads = draw(softraster.draw_segments, case, **mode, tolerance=0)
+    canvas, grads = draw(softraster.draw_segments, case, device, **mode, tolerance=0)
     expected, expected_grads = draw(softraster.reference.draw_segments, case, **mode)
     torch.testing.assert_close(canvas, expected, rtol=0, atol=1e-12)
     if case.smooth or coverage == "capsule":
@@ -60,11 +60,11 @@ def test_float64_agrees_to_rounding(name, coverage, composite, channels):
 
 @modes
 @pytest.mark.parametrize("name", ALL)
-def test_float32_agrees_with_the_float64_reference(name, coverage, composite, channels):
+def test_float32_agrees_with_the_float64_reference(name, coverage, composite, channels, device):
     # The same float32 numbers for both: what is measured is the op, not the rounding of its inputs.
     case = ALL[name].dressed(coverage, composite, channels).to(torch.float32)
     mode = {"coverage": coverage, "composite": composite}
-    canvas, grads = draw(softraster.draw_segments, case, **mode)
+    canvas, grads = draw(softraster.draw_segments, case, device, **mode)
     expected, expected_grads = draw(
         softraster.reference.draw_segments, case.to(torch.float64), **mode
     )
@@ -78,18 +78,18 @@ def test_float32_agrees_with_the_float64_reference(name, coverage, composite, ch
 @pytest.mark.parametrize("coverage", COVERAGES)
 @pytest.mark.parametrize("composite", ["sum", "max", "softor"])
 @pytest.mark.parametrize("tolerance", [1e-2, 1e-4, 1e-6])
-def test_tolerance_bounds_what_is_left_out(tolerance, composite, coverage):
+def test_tolerance_bounds_what_is_left_out(tolerance, composite, coverage, device):
     case = random_case(11, shape=(3, 9), size=(40, 56)).dressed(coverage, composite, None)
     mode = {"coverage": coverage, "composite": composite}
-    exact, _ = draw(softraster.draw_segments, case, **mode, tolerance=0)
-    canvas, _ = draw(softraster.draw_segments, case, **mode, tolerance=tolerance)
+    exact, _ = draw(softraster.draw_segments, case, device, **mode, tolerance=0)
+    canvas, _ = draw(softraster.draw_segments, case, device, **mode, tolerance=tolerance)
     left_out = exact - canvas
     assert left_out.min() >= -1e-12
     assert left_out.max() <= tolerance * (1 if composite == "max" else 9)
 
 
-def test_tolerance_saves_pixels():
-    case = NAMED["slanted"]
+def test_tolerance_saves_pixels(device):
+    case = NAMED["slanted"].to(device)
     canvas = softraster.draw_segments(case.segments, case.softness, case.size, tolerance=1e-3)
     exact = softraster.draw_segments(case.segments, case.softness, case.size, tolerance=0)
     assert (canvas == 0).sum() > 0.5 * canvas.numel()
@@ -97,23 +97,25 @@ def test_tolerance_saves_pixels():
 
 
 @pytest.mark.parametrize("softness", [1e5, 1e8, 1e30])
-def test_huge_softness_draws_a_hard_line_with_finite_gradients(softness):
+def test_huge_softness_draws_a_hard_line_with_finite_gradients(softness, device):
     # Away from the edges of pixels the logistic function is 0 or 1 to the last bit.
     segments = torch.tensor([[0.125, 0.53, 0.875, 0.53]], dtype=torch.float32)
     for dtype in (torch.float32, torch.float64):
-        inputs = segments.to(dtype).requires_grad_()
+        inputs = segments.to(device, dtype).requires_grad_()
         canvas = softraster.draw_segments(inputs, softness, 8)
         expected = torch.zeros(8, 8, dtype=dtype)
         expected[4, 1:7] = 1
         columns = [1, 2, 3, 4, 5, 6]  # the ends lie on pixel edges: columns 0 and 7 get s(0) = 1/2
-        torch.testing.assert_close(canvas[:, columns], expected[:, columns], rtol=0, atol=1e-6)
+        torch.testing.assert_close(
+            canvas.cpu()[:, columns], expected[:, columns], rtol=0, atol=1e-6
+        )
         (grad,) = torch.autograd.grad(canvas.sum(), inputs)
         assert grad.isfinite().all()
 
 
 @pytest.mark.parametrize("coverage", COVERAGES)
 @pytest.mark.parametrize("composite", ["sum", "over"])
-def test_float32_gradients_hold_on_a_canvas_of_a_million_pixels(coverage, composite):
+def test_float32_gradients_hold_on_a_canvas_of_a_million_pixels(coverage, composite, device):
     # A faint segment reaches every pixel, so each gradient sums 2^20 terms.
     case = Case(
         torch.tensor([[0.31, 0.22, 0.71, 0.83]], dtype=torch.float32),
@@ -130,13 +132,13 @@ def test_float32_gradients_hold_on_a_canvas_of_a_million_pixels(coverage, compos
         canvas = function(tensors["segments"], tensors["softness"], case.size, **rest, **mode)
         return torch.autograd.grad(canvas.sum(), list(tensors.values()))
 
-    got = grads(case, softraster.draw_segments)
+    got = grads(case.to(device), softraster.draw_segments)
     expected = grads(case.to(torch.float64), softraster.reference.draw_segments)
     for x, y in zip(got, expected, strict=True):
-        torch.testing.assert_close(x.double(), y, rtol=2e-6, atol=1e-6 * y.abs().max().item())
+        torch.testing.assert_close(x.cpu().double(), y, rtol=2e-6, atol=1e-6 * y.abs().max().item())
 
 
-def test_draw_strokes_joins_consecutive_points_with_the_first_points_softness():
+def test_draw_strokes_joins_consecutive_points_with_the_first_points_softness(device):
     make = torch.Generator().manual_seed(0)
     points = torch.rand(3, 5, 3, dtype=torch.float64, generator=make) * torch.tensor([1, 1, 200.0])
     points.requires_grad_()
@@ -144,7 +146,7 @@ def test_draw_strokes_joins_consecutive_points_with_the_first_points_softness():
         [torch.cat([points[:, p, :2], points[:, p + 1, :2]], -1) for p in range(4)], 1
     )
     expected = softraster.reference.draw_segments(segments, points[:, :4, 2], (24, 28))
-    canvas = softraster.draw_strokes(points, (24, 28), tolerance=0)
+    canvas = softraster.draw_strokes(points.to(device), (24, 28), tolerance=0).cpu()
     torch.testing.assert_close(canvas, expected, rtol=0, atol=1e-12)
     grad = torch.randn(canvas.shape, dtype=torch.float64, generator=make)
     torch.testing.assert_close(
@@ -153,5 +155,5 @@ def test_draw_strokes_joins_consecutive_points_with_the_first_points_softness():
 
 
 @pytest.mark.parametrize("points", [0, 1])
-def test_draw_strokes_of_fewer_than_two_points_draws_nothing(points):
-    assert softraster.draw_strokes(torch.rand(2, points, 3), 8).eq(0).all()
+def test_draw_strokes_of_fewer_than_two_points_draws_nothing(points, device):
+    assert softraster.draw_strokes(torch.rand(2, points, 3, device=device), 8).eq(0).all()

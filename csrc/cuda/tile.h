@@ -75,7 +75,8 @@ struct Stage {
   int32_t warp_counts[kWarps];
 };
 
-// Appends the numbers of those threads that want it, in the order of the threads.
+// Appends the numbers of those threads that want it, in the order of the threads. Its first barrier
+// lets the others finish with the list, its second makes the list known.
 __device__ inline int append(bool wanted, int32_t number, int32_t* list, int count,
                              int32_t* warp_counts) {
   const int warp = threadIdx.x / kWarp, lane = threadIdx.x % kWarp;
@@ -107,7 +108,6 @@ __device__ int next_segments(const DrawSegmentsParams<T>& p, const Prepared<T>& 
   const Bounds* group_bounds = prepared.group_bounds + tile.item * prepared.groups;
   const Bounds* bounds = prepared.bounds + tile.item * p.count;
   int count = 0;
-  __syncthreads();  // the last list may still be in use
   while (count + kThreads <= kListRoom) {
     if (walk.used >= walk.found) {
       if (walk.next_group >= prepared.groups) break;
