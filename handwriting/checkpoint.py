@@ -2,8 +2,8 @@
 
 A safetensors file, so loading one runs no code from it. Its tensors are "writer/NAME" and, for
 going on with training, "optimizer/NAME"; its metadata holds FORMAT, VERSION, a checksum of the
-tensors, and the config and the training state as JSON. What the training state means is left to
-`train.py`.
+tensors, which of MODELS it is, and the config and the training state as JSON. What the training
+state means is left to `train.py`.
 """
 
 from __future__ import annotations
@@ -20,10 +20,19 @@ from torch import Tensor
 
 from handwriting._extras import require
 from handwriting.files import write_atomically
+from handwriting.models.ensemble import Ensemble, EnsembleConfig
+from handwriting.models.line_model import LineModel, LineModelConfig
 from handwriting.models.writer import Writer, WriterConfig
 
 FORMAT = "softraster writer"
 VERSION = 1
+
+# By name, each with its config. A file that names none, being older than the choice, is a "writer".
+MODELS = {
+    "writer": (Writer, WriterConfig),
+    "ensemble": (Ensemble, EnsembleConfig),
+    "line_model": (LineModel, LineModelConfig),
+}
 
 
 class CheckpointError(ValueError):
@@ -41,7 +50,7 @@ class Checkpoint:
         training: anything that JSON can hold.
     """
 
-    config: WriterConfig
+    config: WriterConfig | LineModelConfig
     weights: dict[str, Tensor]
     optimizer: dict[str, Tensor] = field(default_factory=dict)
     training: dict[str, Any] = field(default_factory=dict)
@@ -62,7 +71,8 @@ def save(path: Path | str, checkpoint: Checkpoint) -> None:
     metadata = {
         "format": FORMAT,
         "version": str(VERSION),
-        "checksum": _checksum(tensors),
+        "checksum": checksum(tensors),
+        "model": checkpoint.config.model,
         "config": json.dumps(dataclasses.asdict(checkpoint.config)),
         "training": json.dumps(checkpoint.training),
     }
@@ -84,33 +94,64 @@ def load(path: Path | str) -> Checkpoint:
         raise CheckpointError(
             f"{path}: checkpoint version {metadata.get('version')}, this program reads {VERSION}"
         )
-    if metadata.get("checksum") != _checksum(tensors):
+    if metadata.get("checksum") != checksum(tensors):
         raise CheckpointError(f"{path}: damaged, the checksum of its tensors is wrong")
     groups: dict[str, dict[str, Tensor]] = {"writer": {}, "optimizer": {}}
     try:
         for name, tensor in tensors.items():
             group, _, rest = name.partition("/")
             groups[group][rest] = tensor
-        config = WriterConfig(**json.loads(metadata["config"]))
+        config_type = MODELS[metadata.get("model", "writer")][1]
+        config = config_type(**json.loads(metadata["config"]))
         training = dict(json.loads(metadata["training"]))
     except (KeyError, TypeError, ValueError) as error:
         raise CheckpointError(f"{path}: damaged ({error})") from error
     return Checkpoint(config, groups["writer"], groups["optimizer"], training)
 
 
-def load_writer(path: Path | str) -> Writer:
+def load_writer(path: Path | str) -> Writer | Ensemble:
     """Rebuild the writer of a checkpoint from its own config, on the CPU, ready to write.
 
     Raises:
-        As `load`; also CheckpointError if the weights do not fit the config.
+        As `load`; also CheckpointError if the file holds a line model or the weights do not fit.
     """
+    return _rebuild(path, Writer, Ensemble)
+
+
+def load_line_model(path: Path | str) -> LineModel:
+    """Rebuild the line model of a checkpoint, on the CPU, its weights frozen.
+
+    Raises:
+        As `load`; also CheckpointError if the file holds a writer or the weights do not fit.
+    """
+    return _rebuild(path, LineModel).requires_grad_(False)
+
+
+def _rebuild(path: Path | str, *kinds: type[torch.nn.Module]) -> Any:
     checkpoint = load(path)
-    writer = Writer(checkpoint.config)
+    model = build(checkpoint.config)
+    if not isinstance(model, kinds):
+        wanted = " or ".join(kind.__name__ for kind in kinds)
+        raise CheckpointError(f"{path}: holds a {type(model).__name__}, not a {wanted}")
     try:
-        writer.load_state_dict(checkpoint.weights)
+        model.load_state_dict(checkpoint.weights)
     except RuntimeError as error:
         raise CheckpointError(f"{path}: its weights do not fit its config") from error
-    return writer.eval()
+    return model.eval()
+
+
+def build(config: WriterConfig | LineModelConfig) -> Writer | Ensemble | LineModel:
+    """The model that a config is for, with the weights that it starts from."""
+    return MODELS[config.model][0](config)
+
+
+def checksum(tensors: dict[str, Tensor]) -> str:
+    """CRC-32 over names and bytes, in hex; safetensors itself notices only a wrong length."""
+    code = 0
+    for name in sorted(tensors):
+        code = zlib.crc32(name.encode(), code)
+        code = zlib.crc32(tensors[name].reshape(-1).view(torch.uint8).numpy(), code)
+    return f"{code:08x}"
 
 
 def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
@@ -123,12 +164,3 @@ def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     except safetensors.SafetensorError as error:
         reason = " ".join(str(error).split())
         raise CheckpointError(f"{path}: damaged or not a checkpoint ({reason})") from error
-
-
-def _checksum(tensors: dict[str, Tensor]) -> str:
-    """CRC-32 over names and bytes; safetensors itself notices only a wrong length."""
-    checksum = 0
-    for name in sorted(tensors):
-        checksum = zlib.crc32(name.encode(), checksum)
-        checksum = zlib.crc32(tensors[name].reshape(-1).view(torch.uint8).numpy(), checksum)
-    return f"{checksum:08x}"

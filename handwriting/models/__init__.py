@@ -1,1 +1,1 @@
-"""Networks that write: `writer.py` holds the models, `unroll.py` the recurrence they run."""
+"""Networks: those that write, the recurrence that they share, and one that draws lines."""

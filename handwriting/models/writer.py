@@ -1,13 +1,14 @@
 """The post's first writer: one recurrent network that turns the image of a digit into a stroke.
 
 Holds the parameters, how they start and what the outputs mean. The recurrence itself is in
-`unroll.py`, drawing in `softraster`, training in `train.py`.
+`unroll.py`, drawing in `softraster`, training in `train.py`. `ensemble.py` shares what it can.
 """
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -29,16 +30,27 @@ class WriterConfig:
     Attributes:
         units: cells in each of the three LSTM layers, at least 1. The post has 512.
         points: points in a stroke, at least 2. The post has 20.
+        composite: how the segments of its strokes are meant to merge, "sum" or "max".
+        dropout: share, at least 0 and under 1, of what the second and third layer get from the
+            layer below that is dropped at each step of training.
     """
+
+    model: ClassVar[str] = "writer"
 
     units: int = 512
     points: int = 20
+    composite: str = "sum"
+    dropout: float = 0.0
 
     def __post_init__(self) -> None:
         for name, least in (("units", 1), ("points", 2)):
             value = getattr(self, name)
             if not isinstance(value, int) or isinstance(value, bool) or value < least:
                 raise ValueError(f"{name} must be an integer of at least {least}, got {value!r}")
+        if self.composite not in ("sum", "max"):
+            raise ValueError(f'composite must be "sum" or "max", got {self.composite!r}')
+        if not 0 <= self.dropout < 1:
+            raise ValueError(f"dropout must be at least 0 and under 1, got {self.dropout!r}")
 
 
 class Writer(nn.Module):
@@ -92,15 +104,41 @@ class Writer(nn.Module):
         static = nn.functional.linear(
             torch.cat((images.flatten(1), one_hot), dim=1), self.static_weight, self.bias0
         )
-        biases = self.bias1, self.bias2, self.output_bias
         weights = (
-            *(self.point_weight, self.rec_weight0),
-            *(self.in_weight1, self.rec_weight1),
-            *(self.in_weight2, self.rec_weight2),
-            self.projection,
+            torch.cat((self.rec_weight0, self.point_weight), dim=1).t()[None],
+            torch.cat((self.rec_weight1, self.in_weight1), dim=1).t()[None],
+            torch.cat((self.rec_weight2, self.in_weight2), dim=1).t()[None],
         )
-        outputs = unroll(self.config.points, static, biases, weights)
-        return torch.cat((outputs[..., :2].sigmoid(), outputs[..., 2:].exp()), dim=-1)
+        outputs = unroll(
+            self.config.points,
+            static[None],
+            weights,
+            (self.bias1[None], self.bias2[None]),
+            self.projection.t()[None],
+            self.output_bias[None],
+            dropout_masks(self, static[None]),
+        )[0]
+        return to_strokes(outputs)
+
+
+def to_strokes(outputs: Tensor) -> Tensor:
+    """(..., 3) logit of x, logit of y, log softness -> (..., 3) x, y, softness."""
+    return torch.cat((outputs[..., :2].sigmoid(), outputs[..., 2:].exp()), dim=-1)
+
+
+def dropout_masks(model: nn.Module, static: Tensor) -> tuple[Tensor, Tensor] | None:
+    """Masks for `unroll`, new at every step of it, by `model.config.dropout`; None without dropout.
+
+    They come from torch's default generator. What is kept is scaled up, so that the mean stays.
+    """
+    config = model.config
+    if not (model.training and config.dropout):
+        return None
+    kept = 1 - config.dropout
+    shape = config.points, *static.shape[:2], config.units
+    masks = (torch.empty(shape, dtype=static.dtype, device=static.device) for _ in range(2))
+    first, second = (mask.bernoulli_(kept).div_(kept) for mask in masks)
+    return first, second
 
 
 def _glorot(rows: int, *columns: int) -> list[nn.Parameter]:

@@ -36,6 +36,25 @@ def data_dir(tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
+def people_dir(data_dir, tmp_path_factory):
+    """The folder `data_dir` with pendigits beside MNIST: 30 digits to learn from, 20 to test with.
+
+    Each class is a path of its own, wobbling from digit to digit.
+    """
+    folder = tmp_path_factory.mktemp("people")
+    for file in data_dir.iterdir():
+        (folder / file.name).write_bytes(file.read_bytes())
+    rng = np.random.default_rng(1)
+    classes = rng.integers(10, 91, (10, 8, 2))
+    for name, count in (("pendigits.tra", 30), ("pendigits.tes", 20)):
+        labels = np.arange(count) % 10
+        points = classes[labels] + rng.integers(-5, 6, (count, 8, 2))
+        table = np.column_stack((points.reshape(count, 16), labels))
+        np.savetxt(folder / name, table, fmt="%3d", delimiter=",")
+    return folder
+
+
+@pytest.fixture(scope="session")
 def cache_dir(tmp_path_factory):
     """The cache folder of `thinned_cache`."""
     return tmp_path_factory.mktemp("cache")

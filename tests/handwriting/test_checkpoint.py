@@ -7,6 +7,7 @@ import torch
 
 from handwriting import checkpoint as checkpoints
 from handwriting.checkpoint import Checkpoint, CheckpointError
+from handwriting.models.ensemble import Ensemble, EnsembleConfig
 from handwriting.models.writer import Writer, WriterConfig
 
 safetensors_torch = pytest.importorskip("safetensors.torch")
@@ -59,6 +60,22 @@ def test_everything_comes_back(path, writer):
 def test_the_writer_is_rebuilt_from_its_own_config(path, writer):
     images, labels = torch.rand(2, 28, 28), torch.tensor([3, 9])
     assert torch.equal(checkpoints.load_writer(path)(images, labels), writer(images, labels))
+
+
+def test_an_ensemble_and_its_options_come_back(tmp_path):
+    torch.manual_seed(0)
+    ensemble = Ensemble(EnsembleConfig(units=4, points=3, composite="max", dropout=0.5)).eval()
+    path = tmp_path / "ensemble.safetensors"
+    checkpoints.save(path, Checkpoint(ensemble.config, ensemble.state_dict()))
+    loaded = checkpoints.load_writer(path)
+    assert isinstance(loaded, Ensemble) and loaded.config == ensemble.config
+    images, labels = torch.rand(2, 28, 28), torch.tensor([3, 9])
+    assert torch.equal(loaded(images, labels), ensemble(images, labels))
+
+
+def test_a_model_that_is_not_known_is_refused(path):
+    rewrite(path, model="parrot")
+    assert "parrot" in refused(path)
 
 
 def test_a_file_cut_short_anywhere_is_refused(path):

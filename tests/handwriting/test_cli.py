@@ -8,8 +8,10 @@ import sys
 import pytest
 
 from handwriting import cli
+from handwriting import collect as collect_module
 from handwriting import figures as figures_module
 from handwriting import train as train_module
+from handwriting import train_lines as train_lines_module
 from handwriting.cli import main
 
 pytestmark = pytest.mark.usefixtures("thinned_cache")
@@ -52,13 +54,15 @@ def test_a_run_can_be_drawn(run_dir, data_dir, tmp_path, capsys):
     [
         ("train", train_module, "TrainConfig", set()),
         ("figures", figures_module, "FigureConfig", {"checkpoint", "out"}),
+        ("line-model", train_lines_module, "LineTrainConfig", set()),
+        ("collect", collect_module, "CollectConfig", set()),
     ],
 )
 def test_defaults_are_those_of_the_configs(command, module, name, chosen):
     options = vars(cli.build_parser().parse_args([command]))
     defaults = {field.name: field.default for field in dataclasses.fields(getattr(module, name))}
     shared = (defaults.keys() & options.keys()) - chosen
-    assert len(shared) >= 3
+    assert len(shared) >= 2
     assert {key: options[key] for key in shared} == {key: defaults[key] for key in shared}
 
 
@@ -85,6 +89,8 @@ def test_help_says_every_option_and_imports_no_torch():
         (["train", "--minutes", "-1"], "minutes must be"),
         (["train", "--colour"], "--colour"),
         (["figures", "--count", "0"], "count must be at least 1"),
+        (["line-model", "--images", "0"], "images must be an integer of at least 1, got 0"),
+        (["collect", "--out", "a.txt"], "out must be the name of a .json file, got a.txt"),
         (["figures", "--out", "a.pdf"], ".png"),
         (["figures", "--run", "a", "--checkpoint", "b"], "not allowed with"),
     ],

@@ -58,6 +58,17 @@ def test_rows_show_the_digit_the_segments_and_the_canvas(config, writer, data_di
         assert cell_pixels(png, 1, column).max() > 0.3
 
 
+def test_the_canvas_merges_segments_as_the_writer_means_it(config, writer):
+    writer.config = dataclasses.replace(writer.config, composite="max")
+    save(config.checkpoint, Checkpoint(writer.config, writer.state_dict()))
+    png, npz = draw_figure(config)
+    strokes = torch.from_numpy(np.load(npz)["strokes"])
+    canvas = softraster.draw_strokes(strokes, 28, composite="max").clamp(0, 1)
+    assert (canvas - softraster.draw_strokes(strokes, 28).clamp(0, 1)).abs().max() > 0.1
+    for column in range(10):
+        np.testing.assert_allclose(cell_pixels(png, 2, column), canvas[column], atol=2 / 255)
+
+
 def test_the_numbers_are_the_writers_strokes(config, writer, data_dir):
     _, npz = draw_figure(config)
     numbers = np.load(npz)

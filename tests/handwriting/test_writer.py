@@ -6,12 +6,12 @@ from torch import nn
 
 import softraster
 from handwriting.losses import pixel_loss
-from handwriting.models.writer import START_SOFTNESS, Writer, WriterConfig
+from handwriting.models.writer import START_SOFTNESS, Writer, WriterConfig, dropout_masks
 
 
-def make_writer(units=8, points=5, seed=0):
+def make_writer(units=8, points=5, seed=0, **options):
     torch.manual_seed(seed)
-    return Writer(WriterConfig(units=units, points=points))
+    return Writer(WriterConfig(units=units, points=points, **options))
 
 
 def make_digits(count=6, seed=1):
@@ -25,8 +25,11 @@ def torch_order(tensor):
     return torch.cat((in_gate, forget_gate, candidate, out_gate))
 
 
-def write_with_torch(writer, images, labels):
-    """The same strokes by functional calls of nn.LSTMCell and of nn.LSTM with a projection."""
+def write_with_torch(writer, images, labels, masks=None):
+    """The same strokes by functional calls of nn.LSTMCell and of nn.LSTM with a projection.
+
+    masks: (2, P, B, U), what the second and third layer's inputs are multiplied with.
+    """
     units = writer.config.units
     zeros = images.new_zeros
     in_weight0 = torch_order(torch.cat((writer.static_weight, writer.point_weight), dim=1))
@@ -51,13 +54,15 @@ def write_with_torch(writer, images, labels):
     top_state = zeros(1, count, 3), zeros(1, count, units)
     point = zeros(count, 3)
     points = []
-    for _ in range(writer.config.points):
+    for step in range(writer.config.points):
         value = torch.cat((static, point), dim=1)
         for layer, cell in enumerate(cells):
             states[layer] = torch.func.functional_call(
                 cell, parameters[layer], (value, states[layer])
             )
             value = states[layer][0]
+            if masks is not None:
+                value = value * masks[layer][step]
         value, top_state = torch.func.functional_call(top, top_parameters, (value[None], top_state))
         x, y, z = (value[0] + writer.output_bias).unbind(1)
         point = torch.stack((torch.sigmoid(x), torch.sigmoid(y), z), dim=1)
@@ -81,6 +86,35 @@ def test_strokes_and_gradients_equal_those_of_torchs_lstm():
     wanted_grads = torch.autograd.grad((wanted * weights).sum(), inputs)
     for grad, wanted_grad in zip(grads, wanted_grads, strict=True):
         torch.testing.assert_close(grad, wanted_grad)
+
+
+def test_dropout_masks_what_enters_the_second_and_third_layer():
+    writer = make_writer(dropout=0.25).double()
+    images, labels = make_digits()
+    images = images.double()
+    torch.manual_seed(5)
+    masks = dropout_masks(writer, images.new_empty(1, len(images), 32))
+    torch.manual_seed(5)
+    strokes = writer(images, labels)
+    wanted = write_with_torch(writer, images, labels, [mask[:, 0] for mask in masks])
+    torch.testing.assert_close(strokes, wanted)
+    weights = torch.randn_like(wanted)
+    grads = torch.autograd.grad((strokes * weights).sum(), list(writer.parameters()))
+    wanted_grads = torch.autograd.grad((wanted * weights).sum(), list(writer.parameters()))
+    for grad, wanted_grad in zip(grads, wanted_grads, strict=True):
+        torch.testing.assert_close(grad, wanted_grad)
+
+
+def test_dropout_drops_its_share_and_keeps_the_mean_but_only_in_training():
+    writer = make_writer(units=50, dropout=0.25)
+    masks = torch.stack(dropout_masks(writer, torch.empty(1, 40, 200)))
+    assert masks.shape == (2, 5, 1, 40, 50)
+    assert torch.equal(masks.unique(), torch.tensor([0, 1 / 0.75]))
+    assert abs((masks == 0).float().mean() - 0.25) < 0.02
+    digits = make_digits()
+    assert not torch.equal(writer(*digits), writer(*digits))
+    wanted = make_writer(units=50)(*digits)
+    assert torch.equal(writer.eval()(*digits), wanted)
 
 
 def test_every_parameter_gets_a_gradient_from_the_drawing():
@@ -124,6 +158,14 @@ def test_double_backward_is_refused():
 @pytest.mark.parametrize(("name", "value"), [("units", 0), ("units", 2.5), ("points", 1)])
 def test_bad_sizes_are_refused(name, value):
     with pytest.raises(ValueError, match=f"{name} must be an integer of at least"):
+        WriterConfig(**{name: value})
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("composite", "over"), ("dropout", 1), ("dropout", -1)]
+)
+def test_bad_options_are_refused(name, value):
+    with pytest.raises(ValueError, match=f"{name} must be .* got"):
         WriterConfig(**{name: value})
 
 
