@@ -77,7 +77,7 @@ SOFTRASTER_HOST_DEVICE double fast_exp(double x) {
 #endif
 }
 
-// 1 / x for x between 1 and 2^126; on CUDA within one unit in the last place.
+// 1 / x for x between 2^-126 and 2^126; on CUDA within one unit in the last place.
 SOFTRASTER_HOST_DEVICE float reciprocal(float x) {
 #if defined(__CUDA_ARCH__)
   return __fdividef(1.f, x);
@@ -86,6 +86,17 @@ SOFTRASTER_HOST_DEVICE float reciprocal(float x) {
 #endif
 }
 SOFTRASTER_HOST_DEVICE double reciprocal(double x) { return 1. / x; }
+
+// A quotient that is at most 1 but for the rounding of reciprocal(), which on the CPU cannot lift
+// it above.
+template <class T>
+SOFTRASTER_HOST_DEVICE T at_most_one(T quotient) {
+#if defined(__CUDA_ARCH__)
+  return quotient > T(1) ? T(1) : quotient;
+#else
+  return quotient;
+#endif
+}
 
 // Exponents stop where a product of two exponentials would over- or underflow.
 template <class T>

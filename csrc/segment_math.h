@@ -44,7 +44,7 @@ template <class T>
 SOFTRASTER_HOST_DEVICE Box<T> soft_box(T distance, const BoxShape<T>& shape) {
   const T e = fast_exp(shape.softness * clamp(distance - shape.half, -shape.range, shape.range));
   const T inverse = reciprocal((T(1) + e) * (e + shape.decay));
-  const T value = e * inverse;
+  const T value = at_most_one(e * inverse);
   return {value, value * (e + shape.decay), shape.decay * (T(1) + e) * inverse};
 }
 
@@ -73,7 +73,9 @@ struct Segment {
   double softness;
   double reach;  // beyond this distance the coverage is below the tolerance (M5)
   Kind kind;
-  bool valid;  // false: not finite, or negative softness or width; its canvas becomes NaN
+  // 0: not finite, or negative softness or width; its canvas becomes NaN. An int, so that Segment
+  // has no bytes that nobody writes.
+  int32_t valid;
 
   double slope;                      // kGrid: shorter over longer axis, |slope| <= 1; 0 for a dot
   BoxShape<T> window, box_x, box_y;  // kGrid: across the line; its rectangle, half a pixel wider

@@ -126,7 +126,7 @@ def assert_drawn_as_on_the_cpu(segments, softness, size, composite):
     results = {}
     for device in ("cpu", "cuda"):
         given = [x.double().to(device).requires_grad_() for x in (segments, softness)]
-        canvas = softraster.draw_segments(*given, size, composite=composite)
+        canvas = softraster.draw_segments(*given, size, composite=composite, tolerance=1e-13)
         grads = torch.autograd.grad(canvas.square().sum(), given)
         results[device] = [x.cpu() for x in (canvas, *grads)]
     for got, want in zip(results["cuda"], results["cpu"], strict=True):

@@ -15,11 +15,11 @@ constexpr int kLanesAcross = 8, kLanesAlong = kWarp / kLanesAcross;
 constexpr int kPixelsPerFold = 64;
 
 // A few segments on a large canvas are cut into slices along their longer axis, to feed the device.
+// The batch has no say: an item's gradient has the same bits in every batch.
 template <class T>
 int64_t slices_of(const DrawSegmentsParams<T>& p) {
   constexpr int64_t kEnoughWarps = 4096, kPixelsAlong = 64;
-  const int64_t segments = p.batch * p.count;
-  const int64_t wanted = segments > 0 ? kEnoughWarps / segments : 1;
+  const int64_t wanted = p.count > 0 ? kEnoughWarps / p.count : 1;
   const int64_t most = (p.rows > p.columns ? p.rows : p.columns) / kPixelsAlong;
   const int64_t slices = wanted < most ? wanted : most;
   return slices > 1 ? slices : 1;
@@ -107,7 +107,7 @@ __device__ void gather_across(const DrawSegmentsParams<T>& p, const T* grad_canv
                               const Scratch<T>& scratch, const Segment<T>& s,
                               const Inked<T, kChannels>& inked,
                               const Support<kCoverage, kSteepAxis, T>& support, int u, T* sums) {
-  const Kind kind = kCoverage == Coverage::kCapsule ? Kind::kCapsule : s.kind;
+  const Kind kind = kind_of<kCoverage>(s);
   const double centre = support.mid_across + support.slope * (u + 0.5 - support.mid_along);
   const Range range = clip(centre - support.arm, centre + support.arm, support.across);
   if (range.empty()) return;

@@ -35,8 +35,7 @@ SOFTRASTER_HOST_DEVICE double power_of_two(int exponent) {
   return number;
 }
 
-// Units in 1, for the bits of the largest |grad_canvas|; less for tiny gradients, which lose
-// nothing that a double holds.
+// Units in 1, for the bits of the largest |grad_canvas|; too few for gradients all below 2^-956.
 SOFTRASTER_HOST_DEVICE double units_per_one(Word peak) {
   const int exponent = static_cast<int>(peak >> 52) - 1023;
   return power_of_two(kUnitBits - (exponent > -900 ? exponent : -900));

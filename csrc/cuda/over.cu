@@ -4,9 +4,9 @@
 // segments above, and what lay below. The first walk goes from the top down and multiplies the
 // light, until next to none is left: no gradient goes below that. The second walk paints from the
 // bottom up, so that it knows what lies below, and takes the light back out factor by factor. It
-// only divides by factors that the first walk has multiplied, the same bits, and never by one that
-// ended it. A tile's share of a segment's sums goes into fixed-point sums, whose order does not
-// matter.
+// only divides by factors that the first walk has multiplied, the same bits since what makes them
+// is compiled once for both, and never by one that ended it. A tile's share of a segment's sums
+// goes into fixed-point sums, whose order does not matter.
 #include "fixed_point.h"
 #include "passes.h"
 #include "pixel_sums.h"
@@ -22,11 +22,8 @@ SOFTRASTER_HOST_DEVICE T darkness() {
   return sizeof(T) == 4 ? T(1e-12) : T(1e-30);
 }
 
-// Numbers of SegmentSums; those of the channels follow in FixedGrads::segments.
-constexpr int kSegmentNumbers = 7;
-
 struct FixedGrads {
-  int64_t numbers;       // kSegmentNumbers + channels
+  int64_t numbers;       // kSums + channels
   FixedSum* segments;    // (batch * count, numbers)
   FixedSum* background;  // (batch, channels)
   Word* peaks;           // (batch,): bits of the largest |grad_canvas|
@@ -34,7 +31,7 @@ struct FixedGrads {
   int64_t bytes;         // of all the above, which lie side by side
 
   template <class T>
-  FixedGrads(const DrawSegmentsParams<T>& p, Arena& arena) : numbers(kSegmentNumbers + p.channels) {
+  FixedGrads(const DrawSegmentsParams<T>& p, Arena& arena) : numbers(kSums + p.channels) {
     const int64_t before = arena.used();
     segments = arena.take<FixedSum>(p.batch * p.count * numbers);
     background = arena.take<FixedSum>(p.batch * p.channels);
@@ -44,7 +41,7 @@ struct FixedGrads {
   }
 };
 
-constexpr int64_t kPeakNumbers = 64 * kThreads;  // of a canvas, for one block
+constexpr int64_t kPeakNumbers = 16 * kThreads;  // of a canvas, for one block
 
 // One block per kPeakNumbers numbers of grad_canvas of one item.
 template <class T>
@@ -66,15 +63,40 @@ __global__ void find_peaks(int64_t batch, int64_t size, const T* grad_canvas, Wo
   }
 }
 
-// As cover_staged, but never inlined: both walks get the same bits, whatever surrounds the call.
-template <Coverage kCoverage, class T>
-__device__ __noinline__ CoverageGrad<T> cover_exactly(const Segment<T>& s, const Place<T>& place,
-                                                      Pixel pixel, T box_x, T box_y) {
-  return cover_staged<kCoverage>(s, place, pixel, box_x, box_y);
+template <class T>
+struct Covered {
+  CoverageGrad<T> pixel;
+  T opacity, factor;  // coverage * intensity, and 1 minus that
+};
+
+// What this thread's pixel gets of staged segment i. Like stage_part, never inlined: both walks get
+// the same bits, whatever surrounds the call.
+template <Coverage kCoverage, class T, int kChannels>
+__device__ __noinline__ Covered<T> cover_exactly(const Stage<T, true, kChannels>& stage, int i,
+                                                 Pixel own) {
+  const bool boxed = kCoverage == Coverage::kGrid;
+  Covered<T> covered;
+  covered.pixel = cover_staged<kCoverage>(stage.segments[i], stage.places[i], own,
+                                          boxed ? stage.box_x[i][own.column].value : T(0),
+                                          boxed ? stage.box_y[i][own.row].value : T(0));
+  covered.opacity = stage.intensity[i] * covered.pixel.coverage;
+  covered.factor = T(1) - covered.opacity;
+  return covered;
+}
+
+// Brings listed segments into shared memory; returns those that reach the warp's part of the tile.
+template <Coverage kCoverage, class T, int kChannels>
+__device__ __noinline__ unsigned stage_part(const DrawSegmentsParams<T>& p,
+                                            const Prepared<T>& prepared, const Tile& tile,
+                                            const int32_t* list, int count,
+                                            Stage<T, true, kChannels>& stage) {
+  fill_stage<kCoverage>(p, prepared, tile, list, count, stage);
+  return segments_in_part<kCoverage>(tile, count, stage);
 }
 
 // How a pixel is lit. After the first walk: light passes all above `bottom`, where the light ends;
-// bottom is -1 where some of it comes through to the background.
+// bottom is -1 where some of it comes through to the background, and beyond all segments where
+// nothing has a gradient.
 template <class T>
 struct Light {
   T light = 1;
@@ -95,13 +117,6 @@ struct OverTile {
   T grad[kChannels];  // of the canvas at this pixel
   T ground[kChannels];
 
-  __device__ CoverageGrad<T> cover(int i) const {
-    const bool boxed = kCoverage == Coverage::kGrid;
-    return cover_exactly<kCoverage>(stage.segments[i], stage.places[i], own,
-                                    boxed ? stage.box_x[i][own.column].value : T(0),
-                                    boxed ? stage.box_y[i][own.row].value : T(0));
-  }
-
   __device__ void load(const T* grad_canvas) {
     const int64_t column = tile.bounds.left + own.column, row = tile.bounds.top + own.row;
     const bool inside = column < p.columns && row < p.rows;
@@ -115,18 +130,19 @@ struct OverTile {
 
   __device__ Light<T> walk_down() {
     Light<T> lit;
-    bool dark = false;
+    bool dark = true;
+    for (int c = 0; c < kChannels; ++c) dark = dark && grad[c] == 0;
+    if (dark) lit.bottom = INT_MAX;
     Walk walk;
     for (;;) {
       const int listed = next_segments<true>(p, prepared, tile, walk, stage);
       for (int first = 0; first < listed; first += kStage) {
         const int count = listed - first < kStage ? listed - first : kStage;
-        fill_stage<kCoverage>(p, prepared, tile, stage.list + first, count, stage);
-        unsigned left = segments_in_part<kCoverage>(tile, count, stage);
+        unsigned left = stage_part<kCoverage>(p, prepared, tile, stage.list + first, count, stage);
         for (; left; left &= left - 1) {
           const int i = __ffs(int(left)) - 1;
           if (dark) continue;
-          const T factor = T(1) - stage.intensity[i] * cover(i).coverage;
+          const T factor = cover_exactly<kCoverage>(stage, i, own).factor;
           dark = !(fabs(lit.light * factor) >= darkness<T>());
           if (dark) {
             lit.bottom = stage.index[i];
@@ -149,8 +165,7 @@ struct OverTile {
       if (listed == 0) return;
       for (int first = 0; first < listed; first += kStage) {
         const int count = listed - first < kStage ? listed - first : kStage;
-        fill_stage<kCoverage>(p, prepared, tile, stage.list + first, count, stage);
-        unsigned left = segments_in_part<kCoverage>(tile, count, stage);
+        unsigned left = stage_part<kCoverage>(p, prepared, tile, stage.list + first, count, stage);
         for (; left; left &= left - 1) take_apart(__ffs(int(left)) - 1, lit, canvas);
       }
     }
@@ -159,9 +174,9 @@ struct OverTile {
   // One segment: its gradient in the warp's pixels, then its paint on them.
   __device__ void take_apart(int i, Light<T>& lit, T* canvas) {
     const Segment<T>& s = stage.segments[i];
-    const CoverageGrad<T> pixel = cover(i);
-    const T opacity = stage.intensity[i] * pixel.coverage;
-    if (stage.index[i] > lit.bottom) lit.light /= T(1) - opacity;
+    const Covered<T> covered = cover_exactly<kCoverage>(stage, i, own);
+    const CoverageGrad<T>& pixel = covered.pixel;
+    if (stage.index[i] > lit.bottom) lit.light /= covered.factor;
     const bool lighted = stage.index[i] >= lit.bottom;
     T sums[kSums + kChannels] = {};
     T by_coverage = 0;
@@ -169,7 +184,7 @@ struct OverTile {
       const T weight = lighted ? grad[c] * lit.light : T(0);
       by_coverage += weight * (stage.color[i][c] - canvas[c]);
       sums[kSums + c] = weight * pixel.coverage;
-      canvas[c] = over(canvas[c], opacity, stage.color[i][c]);
+      canvas[c] = over(canvas[c], covered.opacity, stage.color[i][c]);
     }
     PixelBoxes<T> boxes;
     if (kCoverage == Coverage::kGrid) {
@@ -179,37 +194,31 @@ struct OverTile {
     }
     if (!__any_sync(kAllLanes, lighted)) return;
     add_pixel<kCoverage>(s, pixel, by_coverage * pixel.coverage, boxes, sums);
-    double totals[kSums + kChannels];
-    for (int n = 0; n < kSums + kChannels; ++n) totals[n] = warp_sum(sums[n]);
-    add_to_fixed(s, stage.index[i], totals);
+    T own_sum = 0;  // each sum is a lane's
+    for (int n = 0; n < kSums + kChannels; ++n) {
+      const T sum = warp_sum(sums[n]);
+      own_sum = int(threadIdx.x % kWarp) == n ? sum : own_sum;
+    }
+    add_to_fixed(stage.index[i], own_sum);
   }
 
-  // The warp's share of a segment's sums; each number is a lane's.
-  __device__ void add_to_fixed(const Segment<T>& s, int32_t index, const double* totals) {
-    const SegmentSums sums = segment_sums<kCoverage>(s, totals);
-    const double numbers[kSegmentNumbers] = {sums.ink,     sums.by_mid_x, sums.by_mid_y,
-                                             sums.by_dx,   sums.by_dy,    sums.by_softness,
-                                             sums.by_width};
+  // The warp's share of a segment's sums.
+  __device__ void add_to_fixed(int32_t index, double own_sum) {
     const int lane = threadIdx.x % kWarp;
-    double own_number = 0;
-    for (int n = 0; n < kSegmentNumbers; ++n) own_number = lane == n ? numbers[n] : own_number;
-    for (int c = 0; c < kChannels; ++c) {
-      own_number = lane == kSegmentNumbers + c ? totals[kSums + c] : own_number;
-    }
-    const int64_t channel = tile.first_channel + lane - kSegmentNumbers;
-    const bool wanted = lane < kSegmentNumbers ||
-                        (p.color && lane < kSegmentNumbers + kChannels && channel < p.channels);
-    if (!wanted || own_number == 0) return;
-    const int64_t place = lane < kSegmentNumbers ? lane : kSegmentNumbers + channel;
+    const int64_t channel = tile.first_channel + lane - kSums;
+    const bool wanted =
+        lane < kSums || (p.color && lane < kSums + kChannels && channel < p.channels);
+    if (!wanted || own_sum == 0) return;
+    const int64_t place = lane < kSums ? lane : kSums + channel;
     const int64_t at = (tile.item * p.count + index) * fixed.numbers + place;
-    if (!add_units(&fixed.segments[at], own_number * units)) fixed.lost[tile.item] = 1;
+    if (!add_units(&fixed.segments[at], own_sum * units)) fixed.lost[tile.item] = 1;
   }
 
   __device__ void add_background(const Light<T>& lit) {
     for (int c = 0; c < kChannels; ++c) {
       const double sum = warp_sum(lit.bottom < 0 ? grad[c] * lit.light : T(0));
       const int64_t channel = tile.first_channel + c;
-      if (threadIdx.x % kWarp != 0 || channel >= p.channels) continue;
+      if (threadIdx.x % kWarp != 0 || channel >= p.channels || sum == 0) continue;
       if (!add_units(&fixed.background[tile.item * p.channels + channel], sum * units)) {
         fixed.lost[tile.item] = 1;
       }
@@ -239,7 +248,7 @@ __global__ void __launch_bounds__(kThreads)
 }
 
 // One thread per segment, then one per number of the background.
-template <class T>
+template <Coverage kCoverage, class T>
 __global__ void write_fixed(DrawSegmentsParams<T> p, DrawSegmentsGrads<T> g, Prepared<T> prepared,
                             FixedGrads fixed) {
   const int64_t segments = p.batch * p.count;
@@ -257,22 +266,24 @@ __global__ void write_fixed(DrawSegmentsParams<T> p, DrawSegmentsGrads<T> g, Pre
       continue;
     }
     const FixedSum* from = fixed.segments + at * fixed.numbers;
-    double numbers[kSegmentNumbers];
-    for (int n = 0; n < kSegmentNumbers; ++n) numbers[n] = units_of(from[n]) * unit;
-    write_grad(
-        p, g, at, valid,
-        {numbers[0], numbers[1], numbers[2], numbers[3], numbers[4], numbers[5], numbers[6]});
+    double sums[kSums];
+    for (int n = 0; n < kSums; ++n) sums[n] = units_of(from[n]) * unit;
+    write_grad(p, g, at, valid, segment_sums<kCoverage>(prepared.segments[at], sums));
     for (int64_t c = 0; g.grad_color && c < p.channels; ++c) {
-      write_color_grad(p, g, at, c, valid, units_of(from[kSegmentNumbers + c]) * unit);
+      write_color_grad(p, g, at, c, valid, units_of(from[kSums + c]) * unit);
     }
   }
 }
 
 template <Coverage kCoverage, int kChannels, class T>
-int launch_tiles(const DrawSegmentsParams<T>& p, const Prepared<T>& prepared,
-                 const FixedGrads& fixed, const T* grad_canvas, void* stream) {
+int launch_tiles(const DrawSegmentsParams<T>& p, const DrawSegmentsGrads<T>& g,
+                 const Prepared<T>& prepared, const FixedGrads& fixed, void* stream) {
   SOFTRASTER_LAUNCH((take_tiles_apart<kCoverage, kChannels, T>), TileGrid(p).tiles, kThreads,
-                    sizeof(Stage<T, true, kChannels>), stream, p, prepared, fixed, grad_canvas);
+                    sizeof(Stage<T, true, kChannels>), stream, p, prepared, fixed, g.grad_canvas);
+  if (const int error = last_error()) return error;
+  const int64_t numbers = p.batch * (p.count + (g.grad_background ? p.channels : 0));
+  SOFTRASTER_LAUNCH((write_fixed<kCoverage, T>), blocks_for(numbers, kThreads), kThreads, 0, stream,
+                    p, g, prepared, fixed);
   return last_error();
 }
 
@@ -287,8 +298,7 @@ int64_t bytes(const DrawSegmentsParams<T>& p) {
 template <class T>
 int backward(const DrawSegmentsParams<T>& p, const DrawSegmentsGrads<T>& g, void* workspace,
              void* stream) {
-  const int64_t tasks = p.batch * (p.count + (g.grad_background ? p.channels : 0));
-  if (tasks == 0) return 0;
+  if (p.batch * (p.count + (g.grad_background ? p.channels : 0)) == 0) return 0;
   Arena arena(workspace);
   const Prepared<T> prepared(p, arena);
   const FixedGrads fixed(p, arena);
@@ -304,10 +314,7 @@ int backward(const DrawSegmentsParams<T>& p, const DrawSegmentsGrads<T>& g, void
                                  : launch_tiles<Coverage::kGrid, kMaxChannels, T>)
                           : (one ? launch_tiles<Coverage::kCapsule, 1, T>
                                  : launch_tiles<Coverage::kCapsule, kMaxChannels, T>);
-  if (const int error = launch(p, prepared, fixed, g.grad_canvas, stream)) return error;
-  SOFTRASTER_LAUNCH(write_fixed<T>, blocks_for(tasks, kThreads), kThreads, 0, stream, p, g,
-                    prepared, fixed);
-  return last_error();
+  return launch(p, g, prepared, fixed, stream);
 }
 
 }  // namespace

@@ -35,13 +35,23 @@ class Arena {
 };
 
 // Pixels [left, right) x [top, bottom); right <= left for none.
-struct Bounds {
+struct alignas(16) Bounds {
   int32_t left, top, right, bottom;
 
+  // Without branches, so that the four numbers come in one load.
   SOFTRASTER_HOST_DEVICE bool meets(const Bounds& other) const {
-    return left < other.right && other.left < right && top < other.bottom && other.top < bottom;
+    return (left < other.right) & (other.left < right) & (top < other.bottom) &
+           (other.top < bottom);
   }
 };
+
+// The kind of a segment in a kernel for one coverage, which has no code for kinds of the other.
+template <Coverage kCoverage, class T>
+SOFTRASTER_HOST_DEVICE Kind kind_of(const Segment<T>& s) {
+  if (kCoverage == Coverage::kCapsule) return Kind::kCapsule;
+  if (s.kind == Kind::kCapsule) __builtin_unreachable();
+  return s.kind;
+}
 
 // Color of segment `at`; 1 without colors, 0 beyond the last channel.
 template <class T>

@@ -159,7 +159,7 @@ __device__ void fill_stage(const DrawSegmentsParams<T>& p, const Prepared<T>& pr
     const int64_t at = tile.item * p.count + list[own];
     const Segment<T> s = prepared.segments[at];
     stage.segments[own] = s;
-    stage.places[own] = place_pixel(s.kind, s, tile.bounds.left, tile.bounds.top);
+    stage.places[own] = place_pixel(kind_of<kCoverage>(s), s, tile.bounds.left, tile.bounds.top);
     stage.bounds[own] = prepared.bounds[at];
     stage.intensity[own] = intensity_at(p, at);
     stage.index[own] = list[own];
@@ -218,7 +218,7 @@ template <Coverage kCoverage, class T>
 SOFTRASTER_HOST_DEVICE CoverageGrad<T> cover_staged(const Segment<T>& s, const Place<T>& place,
                                                     Pixel pixel, T box_x, T box_y) {
   const T column = T(pixel.column), row = T(pixel.row);
-  const Kind kind = kCoverage == Coverage::kCapsule ? Kind::kCapsule : s.kind;
+  const Kind kind = kind_of<kCoverage>(s);
   return cover_pixel(
       kind, s, place.first + column * place.first_by_column + row * place.first_by_row,
       place.second + column * place.second_by_column + row * place.second_by_row, box_x, box_y);
