@@ -58,7 +58,7 @@ RUNGS = {
         "turning loss, blurred images too, strokes of 30 people",
         {
             **{"model": "ensemble", "turning_weight": 0.01, "blur": 1.0},
-            **{"samples": PENDIGITS, "epochs": 15},
+            **{"samples": PENDIGITS, "epochs": 20},
         },
     ),
 }
