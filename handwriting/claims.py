@@ -1,4 +1,4 @@
-"""What the post says of its pictures, as comparisons of figures, and what the figures answer.
+"""What the post says of its pictures, and we of rung 9, as comparisons of figures; and the answers.
 
 Where the figures come from is left to experiments.py, how they are shown to tables.py.
 """
@@ -129,6 +129,18 @@ CLAIMS = {
             Check("unlike_ones", _constant(0.25), "less", _constant(0.0)),
         ),
         ("rung8",),
+    ),
+    "mended": Claim(
+        "Blurred images and strokes of many people leave fewer digits failed, and write others' "
+        "digits more as they did.",
+        (
+            *_checks(
+                _rung("9"), _rung("7"), failed="less", recovery_dtw="less",
+                recovery_direction="more", recovery_start="more",
+            ),
+            Check("recovery_dtw", _rung("9"), "less", Subject("tracer")),
+        ),
+        ("rung9",),
     ),
 }  # fmt: skip
 

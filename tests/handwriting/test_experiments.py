@@ -65,7 +65,7 @@ def test_the_whole_ladder_leaves_numbers_tables_figures_and_animations(config, m
     assert result.path == config.folder / "experiments.json" and result.signal is None
     results = results_of(config)
     assert {rung: sorted(runs) for rung, runs in results["runs"].items()} == {
-        **{rung: ["0"] for rung in ("1", "3", "4", "5a", "5b", "7")},
+        **{rung: ["0"] for rung in ("1", "3", "4", "5a", "5b", "7", "9")},
         **{rung: ["0", "1"] for rung in ("2", "6")},
     }
     assert set(results["references"]) == {"tracer", "people"}
