@@ -1,218 +1,97 @@
-"""Time drawing, and drawing with the gradient of every input, against the reference in PyTorch.
+"""Time drawing, and drawing with the gradients of its inputs, beside what people use today.
 
-Validates each contender before it times anything, then times all in turn, round by round, so that a
-busy moment hits them alike. Reports medians, spread and ratios; --json keeps them with machine,
-versions and commit. Read the ratios: times of one machine mean little on another.
+Validates each contender before it times anything, then times all in turn, round by round. Reports
+medians, spread, processor time, peak memory and ratios; --json keeps them with machine, versions
+and commit. Read the ratios: times of one machine mean little on another.
 
-    python benchmarks/bench_draw.py --threads 1 --json benchmarks/results/draw-cpu.json
+    python benchmarks/bench_draw.py --json benchmarks/results/draw-cpu.json
     python benchmarks/bench_draw.py --device cuda --json benchmarks/results/draw-cuda.json
 """
 
 from __future__ import annotations
 
 import argparse
-import json
-import os
-import platform
-import shutil
-import statistics
-import subprocess
-import time
-from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
-from torch import Tensor
+from contenders import Contender, contenders, passes
+from memory import cpu_peaks, gpu_peak
+from timing import Effort, environment, interleave, summary, write_json
+from validation import exact_passes, validate
 from workloads import WORKLOADS, Workload
 
-import softraster
-
-# A contender that takes more memory than this is reported, and not run.
-MEMORY_LIMIT = 16e9
-
-DEFAULTS = {"cpu": ["W1", "W2", "call"], "cuda": list(WORKLOADS)}
+DEFAULTS = {"cpu": [name for name in WORKLOADS if name != "W8"], "cuda": list(WORKLOADS)}
 
 
-@dataclass(frozen=True)
-class Contender:
-    """A way to draw."""
-
-    name: str
-    function: Callable[..., Tensor]
-    planes: int = 0  # arrays of segments x pixels that both passes hold at once, as measured
-    graph: bool = False  # captured as a CUDA graph, and replayed
-
-    def needs(self, workload: Workload, bytes_each: int = 4) -> float:
-        """Return roughly how many bytes both passes take besides inputs and outputs."""
-        return float(self.planes * workload.pairs * bytes_each)
-
-
-REFERENCE = Contender("reference, eager", softraster.reference.draw_segments, planes=17)
-
-
-def contenders(device: str) -> list[Contender]:
-    """Return every way to draw; softraster first, which the ratios refer to."""
-    torch._dynamo.reset()  # so that no shape is compiled as a special case of another one's
-    compiled = torch.compile(softraster.reference.draw_segments, dynamic=False)
-    ours = [Contender("softraster", softraster.draw_segments)]
-    if device == "cuda":
-        ours.append(Contender("softraster, CUDA graph", softraster.draw_segments, graph=True))
-    return [*ours, REFERENCE, Contender("reference, torch.compile", compiled, planes=13)]
-
-
-def exact_passes(workload: Workload, device: str) -> tuple[list[Tensor], str]:
-    """Return canvas and gradients in float64, and whose they are.
-
-    Those of the reference where they fit into memory. Else those of the fused op on the CPU, which
-    the tests hold against the reference.
-    """
-    fits = REFERENCE.needs(workload, bytes_each=8) <= MEMORY_LIMIT
-    function = REFERENCE.function if fits else softraster.draw_segments
-    inputs, grad = workload.make(device if fits else "cpu")
-    inputs = {name: x.detach().double().requires_grad_() for name, x in inputs.items()}
-    canvas = workload.draw(function, inputs)
-    grads = torch.autograd.grad(canvas, list(inputs.values()), grad.double())
-    return [canvas.detach(), *grads], "reference, float64" if fits else "softraster, CPU, float64"
-
-
-def passes(
-    contender: Contender, workload: Workload, device: str
-) -> dict[str, Callable[[], list[Tensor]]]:
-    """Return what is timed, by name: calls that return the canvas, and all gradients."""
-    inputs, grad = workload.make(device)
-
-    @torch.no_grad()
-    def forward() -> list[Tensor]:
-        return [workload.draw(contender.function, inputs)]
-
-    def both() -> list[Tensor]:
-        canvas = workload.draw(contender.function, inputs)
-        return [canvas, *torch.autograd.grad(canvas, list(inputs.values()), grad)]
-
-    calls = {"forward": forward, "forward + backward": both}
-    return {name: capture(call) for name, call in calls.items()} if contender.graph else calls
-
-
-def capture(call: Callable[[], list[Tensor]]) -> Callable[[], list[Tensor]]:
-    """Return the replay of a CUDA graph of the call."""
-    side = torch.cuda.Stream()
-    side.wait_stream(torch.cuda.current_stream())
-    with torch.cuda.stream(side):
-        call()
-    torch.cuda.current_stream().wait_stream(side)
-    graph = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph):
-        kept = call()
-
-    def replay() -> list[Tensor]:
-        graph.replay()
-        return kept
-
-    return replay
-
-
-def validate(contender: Contender, workload: Workload, device: str, exact: list[Tensor]) -> None:
-    """Raise AssertionError unless canvas and gradients are the exact ones."""
-    canvas, *grads = passes(contender, workload, device)["forward + backward"]()
-    # The reference in float32 is off by 5e-5 on 512 x 512 pixels; softraster by less than 1e-6.
-    torch.testing.assert_close(canvas.detach().to(exact[0]), exact[0], rtol=1e-4, atol=1e-4)
-    for got, want in zip(grads, exact[1:], strict=True):
-        atol = 1e-3 * want.abs().max().item()
-        torch.testing.assert_close(got.to(want), want, rtol=0, atol=atol)
-
-
-@dataclass(frozen=True)
-class Timing:
-    """Milliseconds a call: by the clock (on a GPU, the GPU's), and of this process on the CPU."""
-
-    elapsed: float
-    cpu: float
-
-
-def time_call(call: Callable[[], object], calls: int, device: str) -> Timing:
-    """Time `calls` calls in a row; on a GPU from when it begins with them until it is done."""
-    start, start_cpu = time.perf_counter(), time.process_time()
-    if device == "cuda":
-        events = [torch.cuda.Event(enable_timing=True) for _ in range(2)]
-        events[0].record()
-    for _ in range(calls):
-        call()
-    if device == "cuda":
-        events[1].record()
-        events[1].synchronize()
-        elapsed = events[0].elapsed_time(events[1])
-    else:
-        elapsed = (time.perf_counter() - start) * 1e3
-    return Timing(elapsed / calls, (time.process_time() - start_cpu) * 1e3 / calls)
-
-
-def peak_memory(call: Callable[[], object], device: str) -> int | None:
-    """Return by how many bytes a call raises what the GPU holds, its results included."""
-    if device != "cuda":
-        return None
-    before = torch.cuda.memory_allocated()
-    torch.cuda.reset_peak_memory_stats()
-    call()
-    return torch.cuda.max_memory_allocated() - before
-
-
-def able(workload: Workload, device: str) -> tuple[list[Contender], dict[str, str], str]:
-    """Return whom to time, why not the others, and whom they were validated against."""
-    kept, refused = [], {}
+def able(
+    workload: Workload, device: str, only: list[str] | None = None
+) -> tuple[dict[Contender, str], dict[str, str]]:
+    """Return whom to time and what they were validated against, and why not the others."""
+    kept, refused = {}, {}
     exact, judge = exact_passes(workload, device)
     for contender in contenders(device):
-        if contender.needs(workload) > MEMORY_LIMIT:
-            refused[contender.name] = f"needs {contender.needs(workload) / 1e9:.0f} GB"
+        if only and contender.name not in only and contender.name != "softraster":
             continue
-        try:
-            validate(contender, workload, device, exact)
-        except Exception as error:
-            if contender.planes == 0:
-                raise
-            refused[contender.name] = f"fails: {str(error).strip().partition(chr(10))[0]}"
-        else:
-            kept.append(contender)
-    return kept, refused, judge
+        reason = contender.refusal(workload)
+        if reason is None:
+            try:
+                kept[contender] = validate(contender, workload, device, exact, judge)
+            except Exception as error:
+                if contender.name.startswith("softraster"):
+                    raise
+                reason = f"fails: {str(error).strip().partition(chr(10))[0]}"
+        if reason is not None:
+            refused[contender.name] = reason
+    return kept, refused
 
 
-def bench(name: str, rounds: int, seconds: float, device: str) -> list[dict]:
+def peak_memory(
+    kept: dict[Contender, str], workload: Workload, device: str
+) -> dict[str, dict[str, dict[str, Any]]]:
+    """Return, by contender and pass, what a row says of memory."""
+    if device == "cpu":
+        peaks = cpu_peaks([workload], [c.name for c in kept], torch.get_num_threads())
+        if isinstance(peaks, str):
+            print(f"no memory figures: {peaks}", flush=True)
+            return {}
+        return peaks[0]
+    return {
+        c.name: {
+            name: {"peak_bytes": gpu_peak(call)}
+            for name, call in passes(c, workload, device).items()
+        }
+        for c in kept
+        if not c.graph  # a graph's memory was taken when it was captured
+    }
+
+
+def bench(
+    name: str,
+    effort: Effort,
+    device: str,
+    only: list[str] | None = None,
+    with_memory: bool = True,
+) -> list[dict[str, Any]]:
     """Validate and time all contenders on one workload; a row for each contender and pass."""
     workload = WORKLOADS[name]
-    kept, refused, judge = able(workload, device)
+    kept, refused = able(workload, device, only)
+    peaks = peak_memory(kept, workload, device) if with_memory else {}
+    calls = {c.name: passes(c, workload, device) for c in kept}
     rows = []
     for timed in ("forward", "forward + backward"):
-        calls = {c.name: passes(c, workload, device)[timed] for c in kept}
-        # Enough calls in a row that a round lasts its share of the time; the first warm up.
-        counts = {}
-        for key, call in calls.items():
-            time_call(call, 2, device)
-            once = time_call(call, 1, device).elapsed
-            counts[key] = max(1, int(seconds * 1e3 / rounds / once))
-        times = {key: [] for key in calls}
-        for _ in range(rounds):
-            for key, call in calls.items():
-                times[key].append(time_call(call, counts[key], device))
-        medians = {k: statistics.median(t.elapsed for t in ts) for k, ts in times.items()}
-        for contender in kept:
-            values = times[contender.name]
-            rows.append(
-                {
-                    "workload": name,
-                    "pass": timed,
-                    "contender": contender.name,
-                    "median_ms": medians[contender.name],
-                    "min_ms": min(t.elapsed for t in values),
-                    "max_ms": max(t.elapsed for t in values),
-                    "cpu_ms": statistics.median(t.cpu for t in values),
-                    # A graph's memory was taken when it was captured.
-                    "peak_bytes": None
-                    if contender.graph
-                    else peak_memory(calls[contender.name], device),
-                    "ratio_to_softraster": medians[contender.name] / medians["softraster"],
-                    "validated_against": judge,
-                }
-            )
+        times = interleave({key: both[timed] for key, both in calls.items()}, effort, device)
+        ours = summary(times["softraster"])
+        for contender, judge in kept.items():
+            figures = summary(times[contender.name])
+            row = {"workload": name, "pass": timed, "contender": contender.name, **figures}
+            row["ratio_to_softraster"] = figures["median_ms"] / ours["median_ms"]
+            row["cpu_ratio_to_softraster"] = figures["cpu_ms"] / max(ours["cpu_ms"], 1e-9)
+            row |= {"peak_bytes": None, **peaks.get(contender.name, {}).get(timed, {})}
+            row["estimated_bytes"] = contender.needs(workload) or None
+            row["formula"] = contender.formula or "softraster's"
+            row["validated_against"] = judge
+            rows.append(row)
         rows += [
             {"workload": name, "pass": timed, "contender": key, "not_run": reason}
             for key, reason in refused.items()
@@ -220,79 +99,73 @@ def bench(name: str, rounds: int, seconds: float, device: str) -> list[dict]:
     return rows
 
 
-def environment(device: str) -> dict:
-    """Return machine, versions and commit."""
-    commit = None
-    if shutil.which("git"):
-        git = ["git", "describe", "--always", "--dirty"]
-        run = subprocess.run(git, capture_output=True, text=True, cwd=Path(__file__).parent)
-        commit = run.stdout.strip() or None
-    cpu = next(
-        (
-            line.partition(":")[2].strip()
-            for line in Path("/proc/cpuinfo").read_text().splitlines()
-            if line.startswith("model name")
-        ),
-        platform.processor(),
-    )
-    return {
-        "device": device,
-        "gpu": torch.cuda.get_device_name() if device == "cuda" else None,
-        "cpu": cpu,
-        "threads": torch.get_num_threads(),
-        "capability": torch.backends.cpu.get_cpu_capability(),
-        "torch": torch.__version__,
-        "cuda": torch.version.cuda,
-        "python": platform.python_version(),
-        "commit": commit,
-    }
+HEADER = (
+    f"{'workload':9}{'pass':20}{'contender':27}{'median ms':>11}{'min - max':>22}"
+    f"{'CPU ms':>11}{'peak MB':>10}{'ratio':>9}"
+)
 
 
-def print_row(row: dict) -> None:
+def print_row(row: dict[str, Any]) -> None:
     """Print a row of the table."""
-    line = f"{row['workload']:9}{row['pass']:20}{row['contender']:26}"
+    line = f"{row['workload']:9}{row['pass']:20}{row['contender']:27}"
     if "not_run" in row:
         print(f"{line}  not run: {row['not_run']}", flush=True)
-    else:
-        spread = f"{row['min_ms']:.3f} - {row['max_ms']:.3f}"
-        ratio = row["ratio_to_softraster"]
-        print(f"{line}{row['median_ms']:11.3f}{spread:>20}{ratio:9.2f}", flush=True)
+        return
+    spread = f"{row['min_ms']:.3f} - {row['max_ms']:.3f}"
+    peak = "" if row["peak_bytes"] is None else f"{row['peak_bytes'] / 1e6:.3f}"
+    line += f"{row['median_ms']:11.3f}{spread:>22}{row['cpu_ms']:11.3f}{peak:>10}"
+    line += f"{row['ratio_to_softraster']:9.2f}"
+    if row["formula"] != "softraster's":
+        line += f"  draws {row['formula']}; held against {row['validated_against']}"
+    print(f"{line}  ({row['rounds']} rounds)" if row["rounds"] < 5 else line, flush=True)
 
 
 def main() -> None:
     """Run from the command line."""
+    effort = Effort()
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
     parser.add_argument(
         "--workloads",
         nargs="+",
         choices=WORKLOADS,
-        help=f"default: {' '.join(DEFAULTS['cpu'])} on the CPU, all on a GPU",
+        help="default: all but W8 on the CPU, all on a GPU",
+    )
+    parser.add_argument(
+        "--contenders", nargs="+", metavar="NAME", help="default: all; softraster is always there"
     )
     parser.add_argument("--threads", type=int, default=1, help="CPU threads (default: 1)")
-    parser.add_argument("--rounds", type=int, default=9, help="rounds of a contender (default: 9)")
+    parser.add_argument("--rounds", type=int, default=effort.rounds, help="of a contender")
     parser.add_argument(
-        "--seconds", type=float, default=5.0, help="for each contender and pass (default: 5)"
+        "--seconds",
+        type=float,
+        default=effort.seconds,
+        help="for all rounds of a contender and pass (default: %(default)g)",
     )
+    parser.add_argument(
+        "--patience",
+        type=float,
+        default=effort.patience,
+        help="the same where one call takes long, in fewer rounds (default: %(default)g)",
+    )
+    parser.add_argument("--no-memory", action="store_true", help="do not measure peak memory")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the results there too")
     options = parser.parse_args()
     if options.device == "cuda" and not torch.cuda.is_available():
         parser.error("--device cuda needs a GPU, and a torch with CUDA")
+    known = {c.name for c in contenders("cpu")}
+    if unknown := set(options.contenders or ()) - known:
+        parser.error(f"--contenders must be of {sorted(known)}, got {sorted(unknown)}")
     torch.set_num_threads(options.threads)
+    effort = Effort(options.rounds, options.seconds, options.patience)
     result = {"environment": environment(options.device), "rows": []}
-    print(
-        f"{'workload':9}{'pass':20}{'contender':26}{'median ms':>11}{'min - max':>20}{'ratio':>9}"
-    )
+    print(HEADER)
     for name in options.workloads or DEFAULTS[options.device]:
-        rows = bench(name, options.rounds, options.seconds, options.device)
+        rows = bench(name, effort, options.device, options.contenders, not options.no_memory)
         for row in rows:
             print_row(row)
         result["rows"] += rows
-        if options.json:  # after each workload: whoever stops the rest keeps what there is
-            options.json.parent.mkdir(parents=True, exist_ok=True)
-            part = options.json.with_suffix(".part")
-            part.write_text(json.dumps(result, indent=1) + "\n")
-            os.replace(part, options.json)
+        write_json(options.json, result)  # whoever stops the rest keeps what there is
 
 
 if __name__ == "__main__":
