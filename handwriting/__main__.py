@@ -1,4 +1,4 @@
-"""`python -m handwriting`: hands over to `cli.py`."""
+"""`python -m handwriting`: hands over to `cli`."""
 
 import sys
 

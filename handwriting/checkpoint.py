@@ -3,7 +3,7 @@
 A safetensors file, so loading one runs no code from it. Its tensors are "writer/NAME" and, for
 going on with training, "optimizer/NAME"; its metadata holds FORMAT, VERSION, a checksum of the
 tensors, which of MODELS it is, and the config and the training state as JSON. What the training
-state means is left to `train.py`.
+state means is left to `resuming.py`.
 """
 
 from __future__ import annotations
@@ -22,16 +22,20 @@ from handwriting._extras import require
 from handwriting.files import write_atomically
 from handwriting.models.ensemble import Ensemble, EnsembleConfig
 from handwriting.models.line_model import LineModel, LineModelConfig
+from handwriting.models.pen import Pen, PenConfig
 from handwriting.models.writer import Writer, WriterConfig
 
 FORMAT = "softraster writer"
 VERSION = 1
+
+CHECKPOINT_NAME = "checkpoint.safetensors"  # in the folder of a run
 
 # By name, each with its config. A file that names none, being older than the choice, is a "writer".
 MODELS = {
     "writer": (Writer, WriterConfig),
     "ensemble": (Ensemble, EnsembleConfig),
     "line_model": (LineModel, LineModelConfig),
+    "pen": (Pen, PenConfig),
 }
 
 
@@ -50,7 +54,7 @@ class Checkpoint:
         training: anything that JSON can hold.
     """
 
-    config: WriterConfig | LineModelConfig
+    config: WriterConfig | LineModelConfig | PenConfig
     weights: dict[str, Tensor]
     optimizer: dict[str, Tensor] = field(default_factory=dict)
     training: dict[str, Any] = field(default_factory=dict)
@@ -127,6 +131,15 @@ def load_line_model(path: Path | str) -> LineModel:
     return _rebuild(path, LineModel).requires_grad_(False)
 
 
+def load_pen(path: Path | str) -> Pen:
+    """Rebuild the pen of a checkpoint, on the CPU, ready to write.
+
+    Raises:
+        As `load`; also CheckpointError if the file holds another model or the weights do not fit.
+    """
+    return _rebuild(path, Pen)
+
+
 def _rebuild(path: Path | str, *kinds: type[torch.nn.Module]) -> Any:
     checkpoint = load(path)
     model = build(checkpoint.config)
@@ -140,7 +153,9 @@ def _rebuild(path: Path | str, *kinds: type[torch.nn.Module]) -> Any:
     return model.eval()
 
 
-def build(config: WriterConfig | LineModelConfig) -> Writer | Ensemble | LineModel:
+def build(
+    config: WriterConfig | LineModelConfig | PenConfig,
+) -> Writer | Ensemble | LineModel | Pen:
     """The model that a config is for, with the weights that it starts from."""
     return MODELS[config.model][0](config)
 

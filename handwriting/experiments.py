@@ -9,17 +9,15 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from handwriting import checkpoint as checkpoints
 from handwriting import tables
+from handwriting.checkpoint import CHECKPOINT_NAME
 from handwriting.data import load_thinned
 from handwriting.evaluate import EvaluateConfig, evaluate
 from handwriting.files import write_atomically
@@ -38,12 +36,15 @@ from handwriting.ladder import (
     REFERENCES,
     RUNGS,
     SCALES,
+    TRIALS,
+    find,
     select,
 )
+from handwriting.resuming import hold
 from handwriting.running import pick_device
 from handwriting.samples import AUTHOR, OWN, load_samples
 from handwriting.tables import FIGURES
-from handwriting.train import CHECKPOINT_NAME, TrainConfig, train
+from handwriting.train import TrainConfig, train
 from handwriting.train_lines import LineTrainConfig, train_line_model
 
 RESULTS_NAME = "experiments.json"
@@ -56,7 +57,9 @@ class ExperimentsConfig:
 
     Attributes:
         scale: name of one of SCALES.
-        rungs: names of RUNGS, or their numbers; None: all. Others' results are kept.
+        rungs: names of RUNGS or TRIALS, or numbers of rungs; None: all rungs, or none if `trials`.
+            Others' results are kept.
+        trials: all of TRIALS, too.
         out: folder of the results; one that holds some is gone on with. None: results for the full
             scale, results/NAME for another.
         data_dir: folder of the data, None for what `load_thinned` and `load_pendigits` find.
@@ -70,6 +73,7 @@ class ExperimentsConfig:
 
     scale: str = "quick"
     rungs: tuple[str, ...] | None = None
+    trials: bool = False
     out: Path | None = None
     data_dir: Path | None = None
     seeds: int | None = None
@@ -84,7 +88,12 @@ class ExperimentsConfig:
             raise ValueError(f"seeds must be at least 1, got {self.seeds}")
         if self.minutes is not None and not 0 < self.minutes < math.inf:
             raise ValueError(f"minutes must be greater than 0 and finite, got {self.minutes}")
-        select(self.rungs or RUNGS)
+        self.chosen()
+
+    def chosen(self) -> list[str]:
+        """Names of the rungs and trials to do, in their order."""
+        rungs = self.rungs or (() if self.trials else RUNGS)
+        return select([*rungs, *(TRIALS if self.trials else ())])
 
     @property
     def folder(self) -> Path:
@@ -117,10 +126,16 @@ def run_experiments(config: ExperimentsConfig) -> ExperimentsResult:
         ValueError: the folder holds results of another scale or of other options; or it is damaged;
             or a rung needs one that is neither done nor asked for.
         OSError: the data cannot be read or the folder cannot be written.
+        BlockingIOError: another process does experiments in the folder.
         FloatingPointError: a loss is not finite.
     """
-    rungs = select(config.rungs or RUNGS)
-    work = _Experiments(config)
+    (config.folder / "runs").mkdir(parents=True, exist_ok=True)
+    with hold(config.folder / "runs"):
+        return _run(config)
+
+
+def _run(config: ExperimentsConfig) -> ExperimentsResult:
+    rungs, work = config.chosen(), _Experiments(config)
     if CONSTANT in rungs and CONSTANT_MODEL not in {*rungs, *work.results["runs"]}:
         raise ValueError(f"rung {CONSTANT} needs rung {CONSTANT_MODEL}, which is not there")
     work.measure_references()
@@ -129,9 +144,7 @@ def run_experiments(config: ExperimentsConfig) -> ExperimentsResult:
         signal = work.train_line_model()
         if signal is not None:
             return ExperimentsResult(work.path, signal)
-    seeds = {
-        rung: config.seeds or work.scale.seeds_of.get(rung, work.scale.seeds) for rung in rungs
-    }
+    seeds = {rung: config.seeds or work.scale.runs(rung) for rung in rungs}
     for seed in range(max(seeds.values())):
         for rung in trained:
             signal = work.climb(rung, seed) if seed < seeds[rung] else None
@@ -152,7 +165,7 @@ class _Experiments:
         self.path, self.table = self.out / RESULTS_NAME, self.out / "experiments.md"
         self.line_model = self.out / "runs" / "line_model"
         self.results = self._load()
-        self.device = pick_device(config.device)
+        pick_device(config.device)  # a device that is not there is said before anything is done
         self.train_count = len(load_thinned("train", config.data_dir).labels)
 
     def _load(self) -> dict[str, Any]:
@@ -209,8 +222,7 @@ class _Experiments:
         self.results["line_model"] = {
             "lines": min(result.step * config.batch_size, config.images),
             "planned_lines": config.images,
-            "minutes": checkpoints.load(result.path).training["elapsed"] / 60,
-            **self._machine(),
+            **_training(result.path),
             **measure_line_model(result.path, self._figure("line_model")),
         }
         self.save()
@@ -226,7 +238,7 @@ class _Experiments:
             options["samples"] = self._samples()
         if self._is_done(rung, seed, options, minutes):
             return None
-        print(f"\nrung {rung}, seed {seed}: {RUNGS[rung].model}, {RUNGS[rung].extras}")
+        print(f"\nrung {rung}, seed {seed}: {find(rung).model}, {find(rung).extras}")
         folder = self._run_folder(rung, seed)
         config = TrainConfig(
             out=folder,
@@ -248,9 +260,8 @@ class _Experiments:
             "steps": result.step,
             "epoch_steps": -(-digits // config.batch_size),
             "epochs": config.epochs,
-            "minutes": checkpoints.load(result.path).training["elapsed"] / 60,
             "test_mse": result.test_mse,
-            **self._machine(),
+            **_training(result.path),
             **measure_run(result.path, self.config.data_dir, self.scale.test_digits),
         }
         runs = self.results["runs"].setdefault(rung, {})
@@ -258,7 +269,7 @@ class _Experiments:
         files = [self._run_folder(rung, int(done)) / STROKES_NAME for done in sorted(runs, key=int)]
         if len(files) > 1:
             self.results["variation"][rung] = compare_runs(files)
-        if seed == 0:
+        if seed == 0 and rung in RUNGS:
             figure = self._figure(f"rung{rung}")
             draw_run(result.path, figure, self.config.data_dir, config.line_model)
             if rung == CONSTANT_MODEL:
@@ -304,15 +315,16 @@ class _Experiments:
     def _figure(self, name: str) -> Path:
         return self.out / FIGURES / f"{name}.png"
 
-    def _machine(self) -> dict[str, Any]:
-        if self.device.type == "cuda":
-            return {"device": torch.cuda.get_device_name(self.device)}
-        return {"device": f"{os.cpu_count()} CPU cores", "threads": torch.get_num_threads()}
-
     @staticmethod
     def _write(path: Path, data: bytes) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         write_atomically(path, data)
+
+
+def _training(checkpoint: Path) -> dict[str, Any]:
+    """How long a run trained, and on what, as far as its checkpoint says."""
+    training = checkpoints.load(checkpoint).training
+    return {"minutes": training["elapsed"] / 60, **(training.get("machine") or {})}
 
 
 def _is_by_net(options: Mapping[str, Any]) -> bool:

@@ -16,9 +16,9 @@ import torch
 from handwriting.animation import animate
 from handwriting.checkpoint import load_line_model, load_writer
 from handwriting.data import load_thinned
+from handwriting.drawing import write_digits
 from handwriting.dtw import dtw, path_points
 from handwriting.evaluate import EvaluateConfig, evaluate
-from handwriting.export import write_digits
 from handwriting.figures import FigureConfig, draw_figure, plot
 from handwriting.files import write_atomically
 from handwriting.ladder import CONSTANTS

@@ -1,6 +1,7 @@
 """The ladder of the post's experiments: what each rung trains, and how much of it at each scale.
 
 A new rung is a line in RUNGS, and one in a scale's `rungs` if it needs its own share of time there.
+A change that is tried on the way to a rung is a line in TRIALS.
 Running the ladder is left to experiments.py, what its figures say of the post to claims.py.
 """
 
@@ -63,6 +64,25 @@ RUNGS = {
     ),
 }
 
+_TURNING = {"model": "ensemble", "turning_weight": 0.01}
+_BOTH = {**_TURNING, "blur": 1.0, "samples": PENDIGITS}
+
+# From rung 6 to rung 9 one change at a time, with the epochs of rung 6. Named after rung 9, but no
+# part of it: the ladder goes without them unless they are asked for.
+TRIALS = {
+    "9a": Rung("soft lines", "ensemble", "turning loss", _TURNING),
+    "9b": Rung("soft lines", "ensemble", "9a, blurred images too", {**_TURNING, "blur": 1.0}),
+    "9c": Rung(
+        "soft lines", "ensemble", "9a, strokes of 30 people", {**_TURNING, "samples": PENDIGITS}
+    ),
+    "9d": Rung("soft lines", "ensemble", "9b and 9c", _BOTH),
+    "9e": Rung(
+        "soft lines", "ensemble", "9d, step size along a cosine", {**_BOTH, "lr_schedule": "cosine"}
+    ),
+}
+# The rungs that trials are compared with: where they start, and what came of them.
+TRIALS_FROM, TRIALS_TO = "6", "9"
+
 
 @dataclass(frozen=True)
 class Scale:
@@ -70,7 +90,8 @@ class Scale:
 
     Attributes:
         text: what it is, in words for tables.
-        seeds: runs of a rung, with seeds 0, 1, ...; `seeds_of` has other numbers for some rungs.
+        seeds: runs of a rung, with seeds 0, 1, ...; `seeds_of` has other numbers for some rungs,
+            trials have one.
         test_digits: drawings that are measured; None: all of the test digits.
         line_model: fields of `LineTrainConfig`.
         models: fields of `TrainConfig` for a model, by its name. A rung's own options go before
@@ -89,9 +110,13 @@ class Scale:
 
     def options(self, name: str) -> dict[str, Any]:
         """Fields of `TrainConfig` for a rung, but those that say where and on what machine."""
-        own = RUNGS[name].options
+        own = find(name).options
         model = own.get("model", "writer")
         return {**self.models[model], **own, **self.rungs.get(name, {})}
+
+    def runs(self, name: str) -> int:
+        """How many runs a rung or a trial has."""
+        return 1 if name in TRIALS else self.seeds_of.get(name, self.seeds)
 
 
 # Drawings that no rung draws, by name; values are fields of `EvaluateConfig`.
@@ -135,16 +160,25 @@ SCALES = {
 }
 
 
+def find(name: str) -> Rung:
+    """The rung or trial of that name."""
+    return RUNGS[name] if name in RUNGS else TRIALS[name]
+
+
 def select(names: Iterable[str]) -> list[str]:
-    """Rungs of RUNGS, in its order, that have these names or, like "5" for 5a and 5b, numbers.
+    """Rungs and trials that have these names or, like "5" for the rungs 5a and 5b, numbers.
+
+    Returns:
+        Names in the order of RUNGS and TRIALS.
 
     Raises:
-        ValueError: no rung has the name.
+        ValueError: none has the name.
     """
     chosen = set()
     for name in names:
         matching = [rung for rung in RUNGS if name in (rung, rung.rstrip("abc"))]
+        matching += [trial for trial in TRIALS if name == trial]
         if not matching:
-            raise ValueError(f"rungs must be of {', '.join(RUNGS)}, got {name!r}")
+            raise ValueError(f"rungs must be of {', '.join([*RUNGS, *TRIALS])}, got {name!r}")
         chosen.update(matching)
-    return [rung for rung in RUNGS if rung in chosen]
+    return [name for name in (*RUNGS, *TRIALS) if name in chosen]

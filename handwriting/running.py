@@ -1,6 +1,6 @@
 """How a training run goes: its steps, its log, its clock, and how it stops.
 
-What a step does and what a checkpoint holds are left to the run, such as those of `train.py`.
+What a step does is left to the run, such as those of `train.py`, its checkpoint to `resuming.py`.
 """
 
 from __future__ import annotations

@@ -18,12 +18,12 @@ import torch
 from handwriting import checkpoint as checkpoints
 from handwriting import metrics
 from handwriting._extras import require
+from handwriting.checkpoint import CHECKPOINT_NAME
+from handwriting.drawing import write_digits
 from handwriting.evaluate import EvaluateConfig, evaluate
-from handwriting.export import write_digits
 from handwriting.models.ensemble import Ensemble
 from handwriting.models.writer import Writer
 from handwriting.thinning import thin
-from handwriting.train import CHECKPOINT_NAME
 
 WEIGHTS = Path(__file__).parent / "data_files" / "weights"
 NAMES = ("rung7", "rung9")

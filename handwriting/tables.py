@@ -8,13 +8,22 @@ from __future__ import annotations
 
 import json
 import os
-import re
 from pathlib import Path
 from typing import Any
 
 from handwriting.claims import CLAIMS, NOT_RUN, Check, Claim, Subject, answer, values, verdict
-from handwriting.files import write_atomically
-from handwriting.ladder import CONSTANT, CONSTANT_MODEL, REFERENCES, RUNGS, SCALES
+from handwriting.ladder import (
+    CONSTANT,
+    CONSTANT_MODEL,
+    REFERENCES,
+    RUNGS,
+    SCALES,
+    TRIALS,
+    TRIALS_FROM,
+    TRIALS_TO,
+    find,
+)
+from handwriting.pages import fill_page, table
 
 FIGURES = "figures"
 
@@ -24,6 +33,8 @@ _PEOPLE = (
     *("dtw", "forward", "recovery_dtw", "recovery_direction", "recovery_start"),
     "recovery_strokes",
 )
+_TRIAL = ("f1", "failed", "abuse", "redundancy", "cnn")
+_TRIAL += ("recovery_dtw", "recovery_direction", "recovery_start")
 _SHARES = {
     *("failed", "abuse", "retrace", "cnn", "forward", "recovery_direction", "recovery_start"),
     "recovery_strokes",
@@ -41,8 +52,13 @@ def no_results(scale: str) -> dict[str, Any]:
 
 
 def report(results: dict[str, Any], folder: Path) -> str:
-    """All blocks, with headings, as a page in `folder`, the folder of the results."""
+    """The blocks, with headings, as a page in `folder`, the folder of the results.
+
+    Trials have none there before one is done: the ladder goes without.
+    """
     made = blocks(results, folder, folder)
+    if TRIALS.keys().isdisjoint(results["runs"]):
+        del made["trials"]
     parts = [f"# Experiments, scale {results['scale']}"]
     for name, text in made.items():
         parts += [f"## {name.replace('-', ' ').capitalize()}", text]
@@ -69,24 +85,11 @@ def write_tables(page: Path | str, results: Path | str) -> None:
         made = blocks(json.loads(results.read_text()), results.parent, page.parent)
     except (KeyError, TypeError, AttributeError, json.JSONDecodeError) as error:
         raise ValueError(f"{results}: not results of experiments ({error!r})") from error
-    text = page.read_text()
-    names = re.findall(r"^<!-- begin (.*) -->$", text, re.MULTILINE)
-    if not names:
-        raise ValueError(f"{page}: it has no <!-- begin NAME --> for a table")
-    for name in names:
-        if name not in made:
-            raise ValueError(f"{page}: begin {name!r} is none of {', '.join(made)}")
-        begin, end = (f"<!-- {which} {name} -->" for which in ("begin", "end"))
-        before, _, rest = text.partition(f"{begin}\n")
-        _, found, after = rest.partition(end)
-        if not found:
-            raise ValueError(f"{page}: {begin} has no {end}")
-        text = f"{before}{begin}\n\n{made[name]}\n\n{end}{after}"
-    write_atomically(page, text.encode())
+    fill_page(page, made)
 
 
 def blocks(results: dict[str, Any], folder: Path, base: Path) -> dict[str, str]:
-    """Markdown by name: "training", "ink", "manner", "people", then the names of CLAIMS.
+    """Markdown by name: "training", "ink", "manner", "people", "trials", then the names of CLAIMS.
 
     Args:
         results: contents of experiments.json.
@@ -98,6 +101,7 @@ def blocks(results: dict[str, Any], folder: Path, base: Path) -> dict[str, str]:
         "ink": _figures(results, _INK),
         "manner": _figures(results, _MANNER),
         "people": _figures(results, _PEOPLE),
+        "trials": _trials(results),
     }
     for name, claim in CLAIMS.items():
         made[name] = _claim(results, claim, folder, base)
@@ -118,30 +122,41 @@ def _training(results: dict[str, Any]) -> str:
         one = runs[min(runs, key=int)]
         if one["options"].get("samples"):
             what[3] += f" ({one['options']['samples']})"
-        done = [run["steps"] / run["epoch_steps"] for run in runs.values()]
-        planned = f" of {one['epochs']}" if min(done) < one["epochs"] else ""
-        rows.append(
-            [
-                *what,
-                ", ".join(runs),
-                str(one["units"]),
-                f"{one['digits']:,}",
-                f"{min(done):.3g}{planned}",
-                _spread([run["test_mse"] for run in runs.values()], "mse"),
-                _spread([run["minutes"] for run in runs.values()], "minutes"),
-            ]
-        )
+        seeds, units, digits = ", ".join(runs), str(one["units"]), f"{one['digits']:,}"
+        rows.append([*what, seeds, units, digits, *_progress(runs)])
     head = ["rung", "renderer", "model", "extras", "seeds", "units", "digits", "epochs"]
     text = f"Scale {results['scale']}: {SCALES[results['scale']].text}. "
-    text += _machine(results) + "\n\n" + _table([*head, "test mse", "minutes"], rows)
+    text += _machine(results) + "\n\n" + table([*head, "test mse", "minutes"], rows)
     return text + "\n\n" + _line_model(results["line_model"])
+
+
+def _progress(runs: dict[str, Any]) -> list[str]:
+    """Epochs, test mse and minutes of a rung's runs."""
+    epochs = min(run["epochs"] for run in runs.values())
+    done = min(run["steps"] / run["epoch_steps"] for run in runs.values())
+    return [
+        f"{done:.3g}" + (f" of {epochs}" if done < epochs else ""),
+        _spread([run["test_mse"] for run in runs.values()], "mse"),
+        _spread([run["minutes"] for run in runs.values()], "minutes"),
+    ]
+
+
+def _trials(results: dict[str, Any]) -> str:
+    rows = []
+    for name in (TRIALS_FROM, *TRIALS, TRIALS_TO):
+        runs = results["runs"].get(name, {})
+        progress = _progress(runs) if runs else 3 * [NOT_RUN]
+        label = name if name in TRIALS else f"rung {name}"
+        rows.append([label, find(name).extras, *progress, *_cells(results, name, _TRIAL)])
+    return table(["trial", "extras", "epochs", "test mse", "minutes", *_TRIAL], rows)
 
 
 def _machine(results: dict[str, Any]) -> str:
     runs = [run for by_seed in results["runs"].values() for run in by_seed.values()]
     if not runs:
         return f"Training: {NOT_RUN}."
-    devices = sorted({run["device"] for run in runs})
+    # Runs of which the training is older than its record of the machine have no device.
+    devices = sorted({run["device"] for run in runs if "device" in run}) or ["an unknown machine"]
     counts = sorted({run["count"] for run in runs})
     versions = sorted(
         {", ".join(f"{name} {v}" for name, v in run["versions"].items()) for run in runs}
@@ -174,14 +189,14 @@ def _figures(results: dict[str, Any], metrics: tuple[str, ...]) -> str:
     for rung in RUNGS:
         if rung == CONSTANT:
             continue
-        found = [values(results, metric, Subject(rung)) for metric in metrics]
-        empty = "-" if rung in results["runs"] else NOT_RUN
-        cells = [
-            _spread(some, metric) if some else empty
-            for some, metric in zip(found, metrics, strict=True)
-        ]
-        rows.append([f"rung {rung}", *cells])
-    return _table(["drawings", *metrics], rows)
+        rows.append([f"rung {rung}", *_cells(results, rung, metrics)])
+    return table(["drawings", *metrics], rows)
+
+
+def _cells(results: dict[str, Any], rung: str, metrics: tuple[str, ...]) -> list[str]:
+    empty = "-" if rung in results["runs"] else NOT_RUN
+    found = {metric: values(results, metric, Subject(rung)) for metric in metrics}
+    return [_spread(some, metric) if some else empty for metric, some in found.items()]
 
 
 def _claim(results: dict[str, Any], claim: Claim, folder: Path, base: Path) -> str:
@@ -197,8 +212,8 @@ def _claim(results: dict[str, Any], claim: Claim, folder: Path, base: Path) -> s
         ]
         for check, found in zip(claim.checks, answers, strict=True)
     ]
-    table = _table(["should be", "left", "right", "between seeds", "verdict"], rows)
-    parts = [f"**{claim.text}** *{verdict(answers).capitalize()}.*", table]
+    checks = table(["should be", "left", "right", "between seeds", "verdict"], rows)
+    parts = [f"**{claim.text}** *{verdict(answers).capitalize()}.*", checks]
     parts += _uneven(results, claim.checks)
     for name in claim.pictures:
         for suffix, what in ((".png", "in three rows"), (".gif", "as it is written")):
@@ -229,11 +244,6 @@ def _subject(subject: Subject) -> str:
     if subject.constant is not None:
         return f"rung {CONSTANT_MODEL} on images of {float(subject.constant):g}"
     return name + (f", {'/'.join(map(str, subject.classes))}" if subject.classes else "")
-
-
-def _table(head: list[str], rows: list[list[str]]) -> str:
-    rule = ["---", *(len(head) - 1) * ["---"]]
-    return "\n".join("| " + " | ".join(row) + " |" for row in (head, rule, *rows))
 
 
 def _spread(numbers: list[float | None], metric: str) -> str:

@@ -2,8 +2,8 @@
 
 A run lives in one folder: checkpoint.safetensors and TensorBoard's event files. What a step does is
 a function of (seed, step) and the weights, and the checkpoint holds all the rest, so a run that was
-killed and resumed ends in the same weights, bit for bit, as one that was not. The loop is left to
-`running.py`, files to `checkpoint.py`, digits to `data.py`, collected strokes to `practice.py`.
+killed and resumed ends in the same weights, bit for bit, as one that was not. Going on is left to
+`resuming.py`, digits to `data.py`, collected strokes to `practice.py`.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,31 +22,30 @@ import torch
 from torch import Tensor
 
 from handwriting import checkpoint as checkpoints
-from handwriting.data import Digits, load_thinned
+from handwriting.data import load_thinned
 from handwriting.losses import blurred_loss, length_loss, pixel_loss, turning_loss
 from handwriting.models.writer import WriterConfig
 from handwriting.practice import Practice
-from handwriting.renderers import RENDERERS, line_model_renderer, soft_renderer
-from handwriting.running import (
-    Batches,
-    Run,
-    adam_tensors,
-    go,
-    load_adam_tensors,
-    pick_device,
-)
+from handwriting.renderers import RENDERERS, Renderer, line_model_renderer, soft_renderer
+from handwriting.resuming import KeptRun, TrainResult, train_in_folder
+from handwriting.running import Batches
 from handwriting.samples import load_samples
-
-CHECKPOINT_NAME = "checkpoint.safetensors"
 
 # The post's, for options that are None.
 _DEFAULTS = {"writer": {"units": 512, "lr": 5e-4}, "ensemble": {"units": 64, "lr": 1e-3}}
 
-# Options that shape the weights, so that a resumed run must have the same.
+# See `TrainConfig.fixed`.
 _FIXED = (
     *("model", "batch_size", "lr", "seed", "units", "limit", "composite", "dropout"),
     *("length_weight", "turning_weight", "blur", "renderer", "sample_lr", "warm_up"),
+    "lr_schedule",
 )
+
+# What the step sizes are multiplied with after a share of all steps, by name.
+LR_SCHEDULES: dict[str, Callable[[float], float]] = {
+    "constant": lambda _: 1.0,
+    "cosine": lambda done: (1 + math.cos(math.pi * done)) / 2,
+}
 
 # Before the names of the Adam that trains on samples, in a checkpoint.
 _PRACTICE = "samples/"
@@ -64,6 +63,9 @@ class TrainConfig:
         minutes: stop after so many minutes of training, resumed ones included; None: no limit.
         batch_size: digits in a step.
         lr: Adam's step size; None: the post's, 5e-4 for a writer, 1e-3 for an ensemble.
+        lr_schedule: "constant", or "cosine": both Adams' step sizes fall along half a cosine, from
+            what they are to 0 at the end of the last epoch, so a run goes on with the same epochs
+            only. It counts steps, not time: where `minutes` end a run before, it has not ended.
         seed: of the first weights, of the order of the digits and of dropout.
         units: cells in each LSTM layer; None: the post's, 512 for a writer, 64 for an ensemble.
         dropout: share that is dropped of what the second and third layer get from the layer below.
@@ -90,6 +92,7 @@ class TrainConfig:
     minutes: float | None = None
     batch_size: int = 64
     lr: float | None = None
+    lr_schedule: str = "constant"
     seed: int = 0
     units: int | None = None
     dropout: float = 0.0
@@ -121,7 +124,8 @@ class TrainConfig:
             value = getattr(self, name)
             if not 0 <= value < math.inf:
                 raise ValueError(f"{name} must be at least 0 and finite, got {value}")
-        for name, choices in (("model", _DEFAULTS), ("renderer", RENDERERS)):
+        named = {"model": _DEFAULTS, "renderer": RENDERERS, "lr_schedule": LR_SCHEDULES}
+        for name, choices in named.items():
             if getattr(self, name) not in choices:
                 known = " or ".join(choices)
                 raise ValueError(f"{name} must be {known}, got {getattr(self, name)!r}")
@@ -136,6 +140,12 @@ class TrainConfig:
         missing = {k: v for k, v in _DEFAULTS[self.model].items() if getattr(self, k) is None}
         return dataclasses.replace(self, **missing)
 
+    def fixed(self) -> dict[str, Any]:
+        """The options that shape the weights, so that a resumed run must have the same."""
+        # A cosine ends with the last epoch; else more epochs just go on.
+        names = _FIXED if self.lr_schedule == "constant" else (*_FIXED, "epochs")
+        return {name: getattr(self, name) for name in names}
+
     def model_config(self) -> WriterConfig:
         """What builds the model."""
         config_type = checkpoints.MODELS[self.model][1]
@@ -143,96 +153,67 @@ class TrainConfig:
         return config_type(units=units, composite=self.composite, dropout=self.dropout)
 
 
-@dataclass(frozen=True)
-class TrainResult:
-    """How a run stood when it stopped.
-
-    Attributes:
-        path: its checkpoint.
-        step: steps done since the run began, resumed ones included.
-        test_mse: pixel loss on the test digits with these weights; None if it was interrupted.
-        signal: number of the signal that interrupted it, or None.
-    """
-
-    path: Path
-    step: int
-    test_mse: float | None
-    signal: int | None = None
-
-
 def train(config: TrainConfig) -> TrainResult:
     """Train a model, or go on with the run in the folder `config.out`.
 
-    Stops after the last epoch, at the time limit, or at Ctrl-C or SIGTERM; always with a checkpoint
-    from which the same call goes on. Shows a progress bar on a terminal, prints a line per epoch.
+    How it stops, and what is raised, is as `train_in_folder` says.
 
     Raises:
-        ValueError: the folder holds a run with other options, or its checkpoint is damaged; or the
-            device does not exist.
-        FloatingPointError: the loss or a weight is not finite; the last checkpoint is kept.
-        OSError: the data cannot be read or the folder cannot be written.
+        OSError: also if the data cannot be read.
     """
-    config = config.with_defaults()
-    config.out.mkdir(parents=True, exist_ok=True)
-    digits, test_digits = (load_thinned(split, config.data_dir) for split in ("train", "test"))
-    run = _WriterRun(config, digits, test_digits)
-    if run.path.exists() and not config.overwrite:
-        run.resume()
-        print(f"Resuming {config.out} at step {run.step:,} of {run.last_step:,}")
-    else:
-        run.save()
-        print(f"Training in {config.out} on {len(run.images):,} digits ({digits.source})")
-    signal = go(run, config.save_every)
-    if signal is not None:
-        print(f"Interrupted at step {run.step:,}; the same command resumes (without --overwrite)")
-        return TrainResult(run.path, run.step, None, signal)
-    result = TrainResult(run.path, run.step, run.test_mse())
-    limit = "all epochs done" if run.step >= run.last_step else "time limit reached"
-    print(f"{limit}: step {run.step:,}, test mse {result.test_mse:.4f}, {run.path}")
-    return result
+    return train_in_folder(config.with_defaults(), _WriterRun)
 
 
-class _WriterRun(Run):
+class _WriterRun(KeptRun):
     """All that a run carries from step to step."""
 
-    def __init__(self, config: TrainConfig, digits: Digits, test_digits: Digits) -> None:
-        self.config = config
-        self.out, self.epochs, self.minutes = config.out, config.epochs, config.minutes
-        self.path = config.out / CHECKPOINT_NAME
-        self.device = pick_device(config.device)
-        self.images = digits.images[: config.limit].to(self.device)
-        self.labels = digits.labels[: config.limit]
-        if not len(self.images) or not len(test_digits.images):
+    SOURCES = ("digits", "samples", "line_model")
+
+    def __init__(self, config: TrainConfig) -> None:
+        digits, test_digits = (load_thinned(split, config.data_dir) for split in ("train", "test"))
+        super().__init__(config, config.model_config())
+        images, self.labels = digits.images[: config.limit], digits.labels[: config.limit]
+        if not len(images) or not len(test_digits.images):
             raise ValueError(f"no digits to train on or to test with in {digits.source}")
+        self.subject = f"the {config.model} on {len(images):,} digits ({digits.source})"
+        self.fixed = config.fixed()
+        # Runs that are older than an option were as its default is.
+        self.defaults = dataclasses.asdict(TrainConfig().with_defaults())
+        checksum = zlib.crc32(self.labels.numpy().tobytes(), zlib.crc32(images.numpy().tobytes()))
+        self.sources = {"digits": f"{len(images)} digits, checksum {checksum:08x}"}
+        self.images = images.to(self.device)
         self.test_images = test_digits.images[: config.test_digits].to(self.device)
         self.test_labels = test_digits.labels[: config.test_digits]
-        self.batches = Batches(len(self.labels), config.batch_size, (config.seed,), self.device)
-        self.epoch_steps = len(self.batches)
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(config.seed)
-            self.model = checkpoints.build(config.model_config()).to(self.device)
+        self.batches = Batches(len(images), config.batch_size, (config.seed,), self.device)
+        self.epochs, self.epoch_steps = config.epochs, len(self.batches)
         self.optimizer = torch.optim.Adam(self.model.parameters(), config.lr, fused=True)
-        checksum = zlib.crc32(digits.images[: config.limit].numpy().tobytes())
-        checksum = zlib.crc32(self.labels.numpy().tobytes(), checksum)
-        self.sources = {"digits": f"{len(self.images)} digits, checksum {checksum:08x}"}
-        self.practice = None
-        if config.samples is not None:
-            samples = load_samples(config.samples, config.data_dir, self.model.config.points)
-            self.practice = Practice(
-                self.model, samples, config.batch_size, config.sample_lr, config.seed
-            )
-            self.sources["samples"] = samples.fingerprint()
-        if config.renderer == "soft":
-            self.draw = soft_renderer(config.composite)
-        else:
-            self.draw = line_model_renderer(config.line_model, config.composite, self.device)
-            weights = checkpoints.load(config.line_model).weights
-            self.sources["line_model"] = f"checksum {checkpoints.checksum(weights)}"
+        self.optimizers, self.rates = {"": self.optimizer}, {"": config.lr}
+        self.practice = self._practice()
+        self.draw = self._renderer()
         self._tested: tuple[int, float] | None = None
+
+    def _practice(self) -> Practice | None:
+        config = self.config
+        if config.samples is None:
+            return None
+        samples = load_samples(config.samples, config.data_dir, self.model.config.points)
+        practice = Practice(self.model, samples, config.batch_size, config.sample_lr, config.seed)
+        self.optimizers[_PRACTICE], self.rates[_PRACTICE] = practice.optimizer, config.sample_lr
+        self.sources["samples"] = samples.fingerprint()
+        return practice
+
+    def _renderer(self) -> Renderer:
+        config = self.config
+        if config.renderer == "soft":
+            return soft_renderer(config.composite)
+        weights = checkpoints.load(config.line_model).weights
+        self.sources["line_model"] = f"checksum {checkpoints.checksum(weights)}"
+        return line_model_renderer(config.line_model, config.composite, self.device)
 
     def advance(self) -> dict[str, Tensor]:
         """Practise on samples, if there are any, then do one step on digits."""
         config, losses = self.config, {}
+        self._set_step_sizes()
         with self._seeded():
             if self.practice is not None:
                 for number in range(0 if self.step == 0 else config.warm_up, config.warm_up):
@@ -255,9 +236,15 @@ class _WriterRun(Run):
         self.step += 1
         return {**parts, **losses}
 
+    def _set_step_sizes(self) -> None:
+        factor = LR_SCHEDULES[self.config.lr_schedule](self.step / self.last_step)
+        for prefix, optimizer in self.optimizers.items():
+            for group in optimizer.param_groups:
+                group["lr"] = factor * self.rates[prefix]
+
     @torch.no_grad()
-    def test_mse(self) -> float:
-        """Pixel loss on the test digits with the weights as they are."""
+    def measure(self) -> dict[str, float]:
+        """Pixel loss on the test digits."""
         if self._tested is None or self._tested[0] != self.step:
             self.model.eval()
             total = torch.zeros((), dtype=torch.float64, device=self.device)
@@ -267,67 +254,7 @@ class _WriterRun(Run):
                 total += pixel_loss(self.draw(strokes), target) * len(target)
             self.model.train()
             self._tested = self.step, total.item() / len(self.test_images)
-        return self._tested[1]
-
-    def measure(self) -> dict[str, float]:
-        """The loss that is compared between runs."""
-        return {"mse/test": self.test_mse()}
-
-    def save(self) -> None:
-        """Write the checkpoint, unless it would hold numbers that are not finite."""
-        weights = self.model.state_dict()
-        optimizer = adam_tensors(self.model, self.optimizer)
-        if self.practice is not None:
-            optimizer |= adam_tensors(self.model, self.practice.optimizer, _PRACTICE)
-        if not all(t.isfinite().all() for t in (*weights.values(), *optimizer.values())):
-            raise self.not_finite("a weight or its moment is not finite", self.step)
-        training = {
-            "step": self.step,
-            "elapsed": self.elapsed(),
-            "options": {name: getattr(self.config, name) for name in _FIXED},
-            **self.sources,
-        }
-        checkpoint = checkpoints.Checkpoint(self.model.config, weights, optimizer, training)
-        checkpoints.save(self.path, checkpoint)
-
-    def saved_step(self) -> int:
-        """The step that the checkpoint is of."""
-        return checkpoints.load(self.path).training["step"]
-
-    def resume(self) -> None:
-        """Take over the state of the checkpoint in the run's folder."""
-        checkpoint = checkpoints.load(self.path)
-        training = checkpoint.training
-        try:
-            self._check_same(training)
-            self.model.load_state_dict(checkpoint.weights)
-            self.step = int(training["step"])
-            if self.step > 0:
-                load_adam_tensors(self.model, self.optimizer, checkpoint.optimizer)
-            if self.step > 0 and self.practice is not None:
-                adam = self.practice.optimizer
-                load_adam_tensors(self.model, adam, checkpoint.optimizer, _PRACTICE)
-            self._elapsed_before = float(training["elapsed"])
-        except (KeyError, TypeError, RuntimeError) as error:
-            reason = " ".join(str(error).split())
-            raise checkpoints.CheckpointError(
-                f"{self.path}: cannot be resumed ({reason})"
-            ) from error
-
-    def _check_same(self, training: dict[str, Any]) -> None:
-        remedy = "give the same, another folder, or overwrite"
-        # Runs that are older than an option were as its default is.
-        theirs = {**dataclasses.asdict(TrainConfig().with_defaults()), **training["options"]}
-        for name in _FIXED:
-            ours = getattr(self.config, name)
-            if theirs[name] != ours:
-                held = f"{name} {theirs[name]}"
-                raise ValueError(f"{self.out} holds a run with {held}, not {ours}; {remedy}")
-        for name in ("digits", "samples", "line_model"):
-            held, ours = (sources.get(name, "none") for sources in (training, self.sources))
-            if held != ours:
-                held = f"on other {name} ({held}, not {ours})"
-                raise ValueError(f"{self.out} holds a run {held}; {remedy}")
+        return {"mse/test": self._tested[1]}
 
     @contextmanager
     def _seeded(self) -> Iterator[None]:

@@ -1,14 +1,14 @@
 """Trains the neural line model on random lines.
 
-A run lives in one folder, is a function of its seed, and goes on where it stopped, as those of
-`train.py`. The loop is left to `running.py`, lines to `lines.py`, files to `checkpoint.py`.
+A run is a function of its seed. How it goes on where it stopped is left to `resuming.py`, lines to
+`lines.py`.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,11 +16,9 @@ import torch
 from torch import Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits
 
-from handwriting import checkpoint as checkpoints
 from handwriting.lines import draw_lines, line_batches
 from handwriting.models.line_model import LineModelConfig
-from handwriting.running import Run, adam_tensors, go, load_adam_tensors, pick_device
-from handwriting.train import CHECKPOINT_NAME
+from handwriting.resuming import KeptRun, TrainResult, train_in_folder
 
 EPOCH_STEPS = 1000  # steps after which it is measured; no line comes twice
 
@@ -75,24 +73,7 @@ class LineTrainConfig:
                 raise ValueError(f"{name} must be greater than 0 and finite, got {value}")
 
 
-@dataclass(frozen=True)
-class LineTrainResult:
-    """How a run stood when it stopped.
-
-    Attributes:
-        path: its checkpoint.
-        step: steps done since the run began, resumed ones included.
-        test_mse: mean squared error on lines it did not train on; None if it was interrupted.
-        signal: number of the signal that interrupted it, or None.
-    """
-
-    path: Path
-    step: int
-    test_mse: float | None
-    signal: int | None = None
-
-
-def train_line_model(config: LineTrainConfig) -> LineTrainResult:
+def train_line_model(config: LineTrainConfig) -> TrainResult:
     """Train a line model, or go on with the run in the folder `config.out`.
 
     Minimises the cross entropy of the pixels. The squared error, which the post names for its
@@ -100,62 +81,39 @@ def train_line_model(config: LineTrainConfig) -> LineTrainResult:
     TensorFlow's start not at all within the first 87,000 images: few pixels are ink, and the
     sigmoid saturates at none.
 
-    Stops after the last image, at the time limit, or at Ctrl-C or SIGTERM; always with a checkpoint
-    from which the same call goes on.
-
-    Raises:
-        ValueError: the folder holds a run with other options, or its checkpoint is damaged; or the
-            device does not exist.
-        FloatingPointError: the loss or a weight is not finite; the last checkpoint is kept.
-        OSError: the folder cannot be written.
-        ImportError: OpenCV is not installed.
+    Stops after the last image, or as `train_in_folder` says; that raises what this one raises.
     """
-    config.out.mkdir(parents=True, exist_ok=True)
-    run = _LineRun(config)
-    if run.path.exists() and not config.overwrite:
-        run.resume()
-        print(f"Resuming {config.out} at step {run.step:,} of {run.last_step:,}")
-    else:
-        run.save()
-        print(f"Training a line model in {config.out} on {config.images:,} lines")
-    steps = range(run.step, run.last_step)
-    with closing(line_batches(config.seed, steps, config.batch_size, config.workers)) as lines:
-        run.lines = lines
-        signal = go(run, config.save_every)
-    if signal is not None:
-        print(f"Interrupted at step {run.step:,}; the same command resumes (without --overwrite)")
-        return LineTrainResult(run.path, run.step, None, signal)
-    result = LineTrainResult(run.path, run.step, run.test_mse())
-    limit = "all lines done" if run.step >= run.last_step else "time limit reached"
-    print(f"{limit}: step {run.step:,}, test mse {result.test_mse:.4f}, {run.path}")
-    return result
+    return train_in_folder(config, _LineRun)
 
 
-class _LineRun(Run):
-    """All that a run carries from step to step; `lines` are the batches from `step` on."""
-
-    lines: Iterator[tuple[Tensor, Tensor]]
+class _LineRun(KeptRun):
+    """All that a run carries from step to step."""
 
     def __init__(self, config: LineTrainConfig) -> None:
-        self.config = config
-        self.out, self.minutes = config.out, config.minutes
-        self.path = config.out / CHECKPOINT_NAME
+        super().__init__(config, LineModelConfig())
+        self.subject = f"the line model on {config.images:,} lines"
+        self.fixed = {name: getattr(config, name) for name in _FIXED}
         self.epoch_steps = EPOCH_STEPS
         self.epochs = math.ceil(self.last_step / EPOCH_STEPS)
-        self.device = pick_device(config.device)
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(config.seed)
-            self.model = checkpoints.build(LineModelConfig()).to(self.device)
         self.optimizer = torch.optim.Adam(self.model.parameters(), config.lr, fused=True)
+        self.optimizers = {"": self.optimizer}
 
     @property
     def last_step(self) -> int:
         """The step after which the run is done."""
         return math.ceil(self.config.images / self.config.batch_size)
 
+    @contextmanager
+    def supplied(self) -> Iterator[None]:
+        """Have the lines of the next steps drawn ahead."""
+        config, steps = self.config, range(self.step, self.last_step)
+        with closing(line_batches(config.seed, steps, config.batch_size, config.workers)) as lines:
+            self._lines = lines
+            yield
+
     def advance(self) -> dict[str, Tensor]:
         """Do one step."""
-        segments, images = (tensor.to(self.device) for tensor in next(self.lines))
+        segments, images = (tensor.to(self.device) for tensor in next(self._lines))
         with torch.backends.cudnn.flags(enabled=True, deterministic=True):
             logits = self.model.logits(segments)
             loss = binary_cross_entropy_with_logits(logits, images.to(torch.float32))
@@ -166,53 +124,8 @@ class _LineRun(Run):
         return {"loss/train": loss}
 
     @torch.no_grad()
-    def test_mse(self) -> float:
-        """Mean squared error on lines that no run trains on, with the weights as they are."""
+    def measure(self) -> dict[str, float]:
+        """Mean squared error on lines that no run trains on."""
         segments, images = draw_lines(_TEST_SEED, 0, _TEST_LINES)
         lines = self.model(segments.to(self.device))
-        return (lines - images.to(self.device)).square().mean().item()
-
-    def measure(self) -> dict[str, float]:
-        """The error that is compared between runs."""
-        return {"mse/test": self.test_mse()}
-
-    def save(self) -> None:
-        """Write the checkpoint, unless it would hold numbers that are not finite."""
-        weights = self.model.state_dict()
-        optimizer = adam_tensors(self.model, self.optimizer)
-        if not all(t.isfinite().all() for t in (*weights.values(), *optimizer.values())):
-            raise self.not_finite("a weight or its moment is not finite", self.step)
-        training = {
-            "step": self.step,
-            "elapsed": self.elapsed(),
-            "options": {name: getattr(self.config, name) for name in _FIXED},
-        }
-        checkpoint = checkpoints.Checkpoint(self.model.config, weights, optimizer, training)
-        checkpoints.save(self.path, checkpoint)
-
-    def saved_step(self) -> int:
-        """The step that the checkpoint is of."""
-        return checkpoints.load(self.path).training["step"]
-
-    def resume(self) -> None:
-        """Take over the state of the checkpoint in the run's folder."""
-        checkpoint = checkpoints.load(self.path)
-        training = checkpoint.training
-        try:
-            for name in _FIXED:
-                held, ours = training["options"][name], getattr(self.config, name)
-                if held != ours:
-                    raise ValueError(
-                        f"{self.out} holds a run with {name} {held}, not {ours}; "
-                        "give the same, another folder, or overwrite"
-                    )
-            self.model.load_state_dict(checkpoint.weights)
-            self.step = int(training["step"])
-            if self.step > 0:
-                load_adam_tensors(self.model, self.optimizer, checkpoint.optimizer)
-            self._elapsed_before = float(training["elapsed"])
-        except (KeyError, TypeError, RuntimeError) as error:
-            reason = " ".join(str(error).split())
-            raise checkpoints.CheckpointError(
-                f"{self.path}: cannot be resumed ({reason})"
-            ) from error
+        return {"mse/test": (lines - images.to(self.device)).square().mean().item()}

@@ -12,6 +12,7 @@ from handwriting import collect as collect_module
 from handwriting import figures as figures_module
 from handwriting import train as train_module
 from handwriting import train_lines as train_lines_module
+from handwriting.checkpoint import CHECKPOINT_NAME
 from handwriting.cli import main
 
 pytestmark = pytest.mark.usefixtures("thinned_cache")
@@ -42,7 +43,7 @@ def test_a_run_can_be_drawn(run_dir, data_dir, tmp_path, capsys):
     assert main(["figures", "--run", str(run_dir), "--data", str(data_dir)]) == 0
     assert (run_dir / "figure.png").exists() and (run_dir / "figure.npz").exists()
     out = tmp_path / "else.png"
-    checkpoint = str(run_dir / train_module.CHECKPOINT_NAME)
+    checkpoint = str(run_dir / CHECKPOINT_NAME)
     capsys.readouterr()
     options = ["--checkpoint", checkpoint, "--data", str(data_dir), "--out", str(out)]
     assert main(["figures", *options, "--count", "3"]) == 0
@@ -112,7 +113,7 @@ def test_missing_files_and_folders_are_one_line_and_status_1(tmp_path, data_dir,
 
 
 def test_a_damaged_checkpoint_is_one_line_and_status_1(run_dir, data_dir, capsys):
-    path = run_dir / train_module.CHECKPOINT_NAME
+    path = run_dir / CHECKPOINT_NAME
     path.write_bytes(path.read_bytes()[:200])
     for command in ("train --out", "figures --run"):
         line = failing([*command.split(), str(run_dir), "--data", str(data_dir)], capsys, 1)

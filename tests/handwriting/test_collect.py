@@ -246,7 +246,10 @@ def browser():
     driver = shutil.which("chromedriver")
     program = shutil.which("chromium") or shutil.which("google-chrome")
     if not (driver and program):
-        pytest.skip("no chromium with chromedriver")
+        missing = [
+            name for name, path in (("chromedriver", driver), ("chromium", program)) if not path
+        ]
+        pytest.skip(f"no {' and no '.join(missing)}; test_collect_page.py goes without")
     options = selenium.ChromeOptions()
     options.binary_location = program
     for argument in ("--headless=new", "--window-size=1200,900", "--disable-gpu"):

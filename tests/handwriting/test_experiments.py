@@ -15,6 +15,7 @@ from handwriting import train as training
 from handwriting.data import load_thinned
 from handwriting.experiments import ExperimentsConfig, run_experiments
 from handwriting.export import ExportConfig, export
+from handwriting.resuming import hold
 
 pytest.importorskip("cv2")
 image_module = pytest.importorskip("PIL.Image")
@@ -98,7 +99,7 @@ def test_figures_are_those_of_what_the_run_draws(config, people_dir):
     record = results_of(config)["runs"]["6"]["0"]
     checkpoint = config.folder / "runs" / "6-0" / "checkpoint.safetensors"
     out = config.folder / "strokes.npz"
-    export(ExportConfig(checkpoint, out, people_dir, limit=15))
+    export(ExportConfig(checkpoint, out, people_dir, "test", limit=15, bits=32))
     drawings = np.load(out)["strokes"]
     test = load_thinned("test", people_dir)
     wanted = metrics.ink(drawings, test.images[:15].numpy())
@@ -108,6 +109,46 @@ def test_figures_are_those_of_what_the_run_draws(config, people_dir):
     assert record["by_class"]["9"]["f1"] == pytest.approx(wanted["f1"][nines].mean())
     assert record["count"] == 15 and record["digits"] == 40
     assert record["steps"] == record["epoch_steps"] == 2
+
+
+def test_trials_are_trained_and_measured_as_rungs_are_but_only_when_asked_for(config):
+    run_experiments(dataclasses.replace(config, rungs=("9",), trials=True))
+    runs = results_of(config)["runs"]
+    assert {name: list(by_seed) for name, by_seed in runs.items()} == {
+        name: ["0"] for name in ("9", "9a", "9b", "9c", "9d", "9e")
+    }
+    recovery = {"recovery_dtw", "recovery_direction", "recovery_start"}
+    assert recovery <= runs["9e"]["0"]["figures"].keys() == runs["9"]["0"]["figures"].keys()
+    assert not (config.folder / "figures" / "rung9a.png").exists()
+    table = (config.folder / "experiments.md").read_text()
+    trials = table[table.index("## Trials") :].split("\n\n")[1]
+    lines = dict(line.removeprefix("| ").split(" | ", 1) for line in trials.splitlines())
+    assert list(lines) == ["trial", "---", "rung 6", *ladder.TRIALS, "rung 9"]
+    assert "not run" in lines["rung 6"] and "not run" not in lines["9a"]
+    mse = [f"{runs[name]['0']['test_mse']:.4f}" for name in ladder.TRIALS]
+    assert [lines[name].split(" | ")[2] for name in ladder.TRIALS] == mse
+    assert "| 9a |" not in table[: table.index("## Trials")]
+
+
+def test_a_record_has_the_machine_that_trained_not_the_one_that_measured(config, monkeypatch):
+    config = dataclasses.replace(config, rungs=("6",), seeds=1)
+    path = config.folder / "runs" / "6-0"
+    training.train(
+        training.TrainConfig(out=path, data_dir=config.data_dir, **TINY.options("6"), device="cpu")
+    )
+    trained = torch.get_num_threads()
+    monkeypatch.setattr(torch, "get_num_threads", lambda: trained + 7)
+    run_experiments(config)
+    record = results_of(config)["runs"]["6"]["0"]
+    assert (record["device"], record["threads"]) == (f"{os.cpu_count()} CPU cores", trained)
+
+
+def test_one_process_at_a_time_does_experiments_in_a_folder(config):
+    folder = config.folder / "runs"
+    folder.mkdir(parents=True)
+    with hold(folder), pytest.raises(BlockingIOError, match="is in use by another process"):
+        run_experiments(config)
+    assert not (config.folder / experiments.RESULTS_NAME).exists()
 
 
 def test_an_interrupted_ladder_goes_on_from_the_checkpoint(config, monkeypatch):
@@ -184,7 +225,7 @@ def test_without_pendigits_the_people_are_left_out_with_a_warning(config, data_d
 
 def test_every_rung_of_every_scale_is_a_config_that_training_takes(tmp_path):
     for scale in (ladder.SCALES["quick"], ladder.SCALES["full"]):
-        for rung in ladder.RUNGS:
+        for rung in (*ladder.RUNGS, *ladder.TRIALS):
             options = scale.options(rung)
             line_model = tmp_path / "a" if options.get("renderer") == "line_model" else None
             training.TrainConfig(line_model=line_model, **options)
@@ -195,6 +236,20 @@ def test_every_rung_of_every_scale_is_a_config_that_training_takes(tmp_path):
     assert (config.epochs, config.units, config.lr, config.batch_size) == (15, 64, 1e-3, 64)
     config = training.TrainConfig(**ladder.SCALES["full"].options("2")).with_defaults()
     assert (config.epochs, config.units, config.lr, config.limit) == (5, 512, 5e-4, None)
+    for trial in ladder.TRIALS:
+        config = training.TrainConfig(**ladder.SCALES["full"].options(trial)).with_defaults()
+        assert (config.epochs, config.units, config.lr, config.limit) == (5, 64, 1e-3, None)
+
+
+def test_a_trial_differs_in_one_option_from_the_one_it_is_of():
+    def differing(one, other):
+        options = [set(ladder.find(name).options.items()) for name in (one, other)]
+        return {name for name, _ in options[0] ^ options[1]}
+
+    steps = [("6", "9a"), ("9a", "9b"), ("9a", "9c"), ("9b", "9d"), ("9c", "9d"), ("9d", "9e")]
+    assert [differing(*step) for step in steps] == [
+        *({"length_weight"}, {"blur"}, {"samples"}, {"samples"}, {"blur"}, {"lr_schedule"})
+    ]
 
 
 def test_the_quick_scale_cannot_train_for_more_than_18_minutes():
@@ -209,6 +264,10 @@ def test_the_quick_scale_cannot_train_for_more_than_18_minutes():
 def test_rungs_are_chosen_by_name_or_number_in_their_order():
     assert ladder.select(["6", "5", "2"]) == ["2", "5a", "5b", "6"]
     assert ladder.select(["5b"]) == ["5b"]
+    assert ladder.select(["9"]) == ["9"] and ladder.select(["9c", "9", "8"]) == ["8", "9", "9c"]
+    assert ExperimentsConfig().chosen() == list(ladder.RUNGS)
+    assert ExperimentsConfig(trials=True).chosen() == list(ladder.TRIALS)
+    assert ExperimentsConfig(rungs=("2",), trials=True).chosen() == ["2", *ladder.TRIALS]
     with pytest.raises(ValueError, match=r"rungs must be of 1, 2, .*, got '10'"):
         ladder.select(["2", "10"])
 
@@ -226,8 +285,10 @@ def test_the_command_line_passes_its_options_on(monkeypatch, tmp_path):
     assert cli.main(["experiments", *options]) == 128 + 15
     assert got[0] == ExperimentsConfig()
     assert (got[1].scale, got[1].rungs, got[1].minutes) == ("full", ("1", "5"), 3.0)
+    assert cli.main(["experiments", "--trials"]) == 0 and got[2].trials and not got[1].trials
     assert str(got[1].page) == "a.md"
-    assert [str(config.folder) for config in got] == ["results/quick", "results"]
+    folders = ["results/quick", "results", "results/quick"]
+    assert [str(config.folder) for config in got] == folders
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from handwriting.checkpoint import Checkpoint, save
-from handwriting.export import write_digits
+from handwriting.drawing import write_digits
 from handwriting.findings import (
     crossings,
     draw_run,

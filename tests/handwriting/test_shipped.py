@@ -70,7 +70,7 @@ def test_export_figures_and_evaluate_take_shipped_weights(
         cli.main(["ship", *options[:-2], *data])
     assert "--made-by" in capsys.readouterr().err
     assert cli.main(["ship", *options, *data]) == 0
-    assert cli.main(["export", "--out", "a.npz", *data]) == 0
+    assert cli.main(["export", "--out", "a.npz", "--split", "test", *data]) == 0
     drawings = np.load("a.npz")
     assert drawings["strokes"].shape == (20, 20, 3)
     assert cli.main(["figures", "--shipped", "rung9", *data]) == 0

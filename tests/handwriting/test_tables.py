@@ -76,6 +76,15 @@ def test_the_table_has_means_with_half_the_spread_and_says_what_was_not_run(resu
     assert rows["| tracer"].count("not run") == 8
     assert "2.5 % ± 0.5" in made["manner"]
     assert "Neural line model: not run." in made["training"]
+    trials = {line.split(" | ")[0]: line for line in made["trials"].splitlines()}
+    assert "| 1 | 0.0200 | 2.0 | 0.800 |" in trials["| rung 6"]
+    assert trials["| 9c"].count("not run") == 11
+    assert "Trained on 2 CPU cores; " in made["training"]
+    for by_seed in results["runs"].values():
+        for record in by_seed.values():
+            record.pop("device")
+    made = tables.blocks(results, Path("a"), Path("a"))
+    assert "Trained on an unknown machine; " in made["training"]
     results["runs"]["4"]["0"]["steps"] = 5
     training = tables.blocks(results, Path("a"), Path("a"))["training"]
     assert "| 0.5 of 1 |" in training

@@ -1,18 +1,17 @@
 """Runs of the line model: however stopped, resumed, or supplied with lines, they end the same."""
 
 import dataclasses
-import os
 import signal
 import subprocess
 import sys
-import time
 
 import pytest
-import torch
+from training_runs import assert_same_bits
 
 from handwriting import checkpoint as checkpoints
 from handwriting.lines import draw_lines
 from handwriting.models import line_model
+from handwriting.resuming import hold
 from handwriting.train_lines import LineTrainConfig, train_line_model
 
 for module in ("cv2", "tensorboard", "safetensors", "tqdm"):
@@ -43,79 +42,65 @@ def unbroken(small, config, tmp_path):
     return checkpoints.load(result.path)
 
 
-def assert_same_bits(path, wanted):
-    got = checkpoints.load(path)
-    assert got.training["step"] == wanted.training["step"]
-    for tensors, others in ((got.weights, wanted.weights), (got.optimizer, wanted.optimizer)):
-        assert tensors.keys() == others.keys() and tensors
-        for name, tensor in others.items():
-            assert torch.equal(tensors[name], tensor), name
+def in_a_process(config, signals):
+    """Train in a process and a session of its own that runs `signals` before its fifth step.
 
-
-def start(config, before="", after=""):
-    """Train in a process and a session of its own, with code around it."""
+    Returns its status and what it wrote to stdout, at last the signal it caught, and to stderr. All
+    from within, so that when it stops is no matter of how busy the machine is.
+    """
     code = (
-        "import time, torch\nfrom pathlib import Path, PosixPath\n"
+        "import os, signal, torch\nfrom pathlib import Path, PosixPath\n"
         "from handwriting import train_lines\nfrom handwriting.models import line_model\n"
         "torch.set_num_threads(1)\nline_model._CHANNELS = 1\n"
-        f"{before}\n"
+        "advance = train_lines._LineRun.advance\n"
+        "def struck(run):\n"
+        f"    if run.step == 4:\n        {signals}\n"
+        "    return advance(run)\n"
+        "train_lines._LineRun.advance = struck\n"
         f"result = train_lines.train_line_model(train_lines.{config!r})\n"
-        f"{after}\n"
+        "print('signal', result.signal)\n"
     )
-    return subprocess.Popen(
+    with subprocess.Popen(
         [sys.executable, "-c", code],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
         start_new_session=True,
-    )
-
-
-SLOW = (
-    "draw_lines = train_lines.line_batches\n"
-    "def slow(*arguments):\n"
-    "    for batch in draw_lines(*arguments):\n        time.sleep(0.2)\n        yield batch\n"
-    "train_lines.line_batches = slow\n"
-)
-
-
-def wait_for_step(process, path, step):
-    deadline = time.monotonic() + 60
-    while not (path.exists() and checkpoints.load(path).training["step"] >= step):
-        assert process.poll() is None and time.monotonic() < deadline
-        time.sleep(0.01)
+    ) as process:
+        try:
+            out, err = process.communicate(timeout=600)
+        finally:
+            process.kill()
+    return process.returncode, out, err
 
 
 def test_a_killed_process_resumes_to_the_same_bits(config, unbroken):
-    path = config.out / "checkpoint.safetensors"
-    process = start(dataclasses.replace(config, save_every=1e-9, workers=1), SLOW)
-    with process:
-        try:
-            wait_for_step(process, path, 2)
-        finally:
-            process.kill()
-    assert process.returncode == -signal.SIGKILL
-    assert checkpoints.load(path).training["step"] < STEPS
+    killed = dataclasses.replace(config, save_every=1e-9, workers=1)
+    status, _, err = in_a_process(killed, "os.kill(os.getpid(), signal.SIGKILL)")
+    assert status == -signal.SIGKILL, err
+    path = config.out / checkpoints.CHECKPOINT_NAME
+    assert checkpoints.load(path).training["step"] == 4
     train_line_model(config)
     assert_same_bits(path, unbroken)
 
 
 def test_a_signal_to_all_processes_of_a_run_saves_and_says_how_to_go_on(config, unbroken):
-    path = config.out / "checkpoint.safetensors"
-    config = dataclasses.replace(config, save_every=1e-9, workers=2)
-    with start(config, SLOW, "print('signal', result.signal)") as process:
-        try:
-            wait_for_step(process, path, 1)
-            os.killpg(process.pid, signal.SIGINT)
-            out, err = process.communicate(timeout=60)
-        finally:
-            process.kill()
-    assert process.returncode == 0, err
+    path = config.out / checkpoints.CHECKPOINT_NAME
+    struck = dataclasses.replace(config, workers=2)
+    status, out, err = in_a_process(struck, "os.killpg(os.getpgrp(), signal.SIGINT)")
+    assert status == 0, err
     assert "the same command resumes" in out and out.endswith("signal 2\n")
     assert "Traceback" not in err
-    assert 1 <= checkpoints.load(path).training["step"] < STEPS
+    assert checkpoints.load(path).training["step"] == 5
     train_line_model(config)
     assert_same_bits(path, unbroken)
+
+
+def test_a_folder_that_is_held_is_refused(config, small):
+    train_line_model(dataclasses.replace(config, images=4))
+    with hold(config.out), pytest.raises(BlockingIOError, match="is in use by another process"):
+        train_line_model(config)
+    assert train_line_model(config).step == STEPS
 
 
 def test_workers_change_nothing_but_who_draws(config, unbroken):
@@ -151,7 +136,7 @@ def test_a_loss_that_is_not_finite_keeps_the_last_checkpoint(config, small, monk
     monkeypatch.setattr(LineTrainConfig, "__post_init__", lambda self: None)
     with pytest.raises(FloatingPointError, match="keeps the weights of step 0"):
         train_line_model(dataclasses.replace(config, lr=float("inf")))
-    assert checkpoints.load(config.out / "checkpoint.safetensors").training["step"] == 0
+    assert checkpoints.load(config.out / checkpoints.CHECKPOINT_NAME).training["step"] == 0
 
 
 @pytest.mark.parametrize(
