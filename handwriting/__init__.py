@@ -4,15 +4,22 @@ Needs `pip install "softraster[handwriting]"`. Start with `python -m handwriting
 `handwriting.load_shipped()` for a trained model.
 """
 
+import importlib
 from typing import Any
 
-__all__ = ["load_shipped"]
+# Public names by their module, imported when asked for: the command line's --help does without
+# torch.
+_MODULES = {
+    "HandwrittenDigits": "dataset",
+    "load_shipped": "shipped",
+    "trace": "tracing",
+    "write": "synthesis",
+}
+
+__all__ = list(_MODULES)
 
 
 def __getattr__(name: str) -> Any:
-    # Imported when it is asked for: the command line's --help does without torch.
-    if name == "load_shipped":
-        from handwriting.shipped import load_shipped
-
-        return load_shipped
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    if name not in _MODULES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f"{__name__}.{_MODULES[name]}"), name)
