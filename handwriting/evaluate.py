@@ -23,7 +23,7 @@ from handwriting import metrics, people
 from handwriting._extras import require
 from handwriting.checkpoint import load_writer
 from handwriting.data import load_thinned
-from handwriting.export import write_digits
+from handwriting.drawing import write_digits
 from handwriting.files import write_atomically
 from handwriting.pendigits import load_pendigits, thinned_pen_images
 from handwriting.reader import Reader, load_reader, read
@@ -50,7 +50,8 @@ class EvaluateConfig:
 
     Attributes:
         checkpoint: file of a model.
-        strokes: a .npz file of drawings of the test digits, in their order, as `export` writes it.
+        strokes: a .npz file of drawings of the test digits, in their order, as `export` writes it
+            for the split "test".
         tracer: True for the skeleton tracer.
         people: True for people: pendigits' second half against its first, and against images made
             from itself instead of MNIST's.

@@ -141,6 +141,8 @@ def distance_to(images: np.ndarray) -> np.ndarray:
         if image.any():
             ground = (~image).astype(np.uint8)
             distance[:] = cv2.distanceTransform(ground, cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
+            # OpenCV's last bit depends on where the image lies in memory; the squares are whole.
+            np.sqrt(np.rint(distance * distance), out=distance)
     return result
 
 

@@ -1,6 +1,5 @@
-"""The evaluation and the export, their files, and what the command line says of mistakes."""
+"""The evaluation, its files, and what the command line says of mistakes."""
 
-import dataclasses
 import json
 import re
 
@@ -13,12 +12,11 @@ from handwriting.checkpoint import Checkpoint, save
 from handwriting.cli import main
 from handwriting.data import load_thinned
 from handwriting.evaluate import METRICS, EvaluateConfig, evaluate, measure
-from handwriting.export import ExportConfig, export, write_digits
+from handwriting.export import ExportConfig, export
 from handwriting.models.writer import Writer, WriterConfig
 from handwriting.pendigits import load_pendigits, thinned_pen_images
 from handwriting.reader import Reader, load_reader, read
-from handwriting.samples import load_samples, save_samples
-from handwriting.strokes import pen_lifted
+from handwriting.samples import save_samples
 from handwriting.tracer import trace
 
 pytest.importorskip("cv2")
@@ -69,7 +67,7 @@ def test_figures_are_the_means_of_what_the_parts_measure(people_dir, tmp_path, c
 
 def test_a_model_is_measured_as_its_export_is(checkpoint, people_dir, tmp_path):
     path, _ = checkpoint
-    file = export(ExportConfig(path, tmp_path / "drawn.npz", people_dir))
+    file = export(ExportConfig(path, tmp_path / "drawn.npz", people_dir, "test", bits=32))
     model = evaluate(EvaluateConfig(checkpoint=path, data_dir=people_dir))
     strokes = evaluate(EvaluateConfig(strokes=file, data_dir=people_dir))
     recovered = {name for name in METRICS if name.startswith("recovery")}
@@ -154,45 +152,14 @@ def test_bad_options_are_refused_by_name(options, says):
         EvaluateConfig(**options)
 
 
-def test_an_export_holds_the_points_and_the_lifts_of_the_model(checkpoint, data_dir, tmp_path):
-    path, writer = checkpoint
-    out = export(ExportConfig(path, tmp_path / "new" / "drawn.npz", data_dir, split="all"))
-    got = np.load(out)
-    halves = [load_thinned(split, data_dir) for split in ("train", "test")]
-    assert got["label"].tolist() == [label for half in halves for label in half.labels.tolist()]
-    strokes = torch.cat([writer(half.images.float(), half.labels) for half in halves]).detach()
-    assert got["strokes"].dtype == np.float32 and got["strokes"].shape == (60, 7, 3)
-    np.testing.assert_allclose(got["strokes"][..., :2], strokes[..., :2], atol=1e-6)
-    lifted = got["strokes"][..., 2]
-    np.testing.assert_array_equal(lifted[:, :-1], pen_lifted(strokes))
-    assert 0 < lifted[:, :-1].mean() < 1 and (lifted[:, -1] == 1).all()
-    assert len(load_samples(out, points=7).labels) == 60
-
-
-def test_a_limit_exports_the_first_digits_of_the_split(checkpoint, data_dir, tmp_path):
-    path, writer = checkpoint
-    digits = load_thinned("train", data_dir)
-    config = ExportConfig(path, tmp_path / "a.npz", data_dir, split="train", limit=9)
-    got = np.load(export(config))["strokes"]
-    np.testing.assert_array_equal(got, write_digits(writer, digits.images[:9], digits.labels[:9]))
-
-
-@pytest.mark.parametrize(
-    ("name", "value", "says"),
-    [("out", "a.h5", r"\.npz"), ("split", "both", "train, test, all"), ("limit", 0, "at least 1")],
-)
-def test_bad_export_options_are_refused_by_name(tmp_path, name, value, says):
-    config = ExportConfig(tmp_path / "a", tmp_path / "a.npz")
-    value = tmp_path / value if name == "out" else value
-    with pytest.raises(ValueError, match=f"{name} must be .*{says}"):
-        dataclasses.replace(config, **{name: value})
-
-
 def test_the_command_line_reaches_both(checkpoint, people_dir, tmp_path, capsys):
     path, _ = checkpoint
     data = ["--data", str(people_dir)]
     out = tmp_path / "drawn.npz"
-    assert main(["export", "--checkpoint", str(path), "--out", str(out), *data]) == 0
+    assert (
+        main(["export", "--checkpoint", str(path), "--out", str(out), "--split", "test", *data])
+        == 0
+    )
     assert main(["evaluate", "--strokes", str(out), *data, "--limit", "10"]) == 0
     assert main(["evaluate", "--checkpoint", str(path), *data]) == 0
     assert json.loads(path.with_name("evaluation.json").read_text())["count"] == 20

@@ -233,3 +233,13 @@ def test_skeletons_that_do_not_fit_are_refused():
         ink(one, BAR[[0, 0]])
     with pytest.raises(ValueError, match="skeleton 1 has no ink"):
         ink(one[[0, 0]], np.concatenate((BAR, np.zeros_like(BAR))))
+
+
+def test_distances_are_roots_of_whole_numbers_to_the_last_bit():
+    random = np.random.default_rng(0)
+    inked = random.random((20, 28, 28)) < random.uniform(0.002, 0.05, (20, 1, 1))
+    rows, columns = np.mgrid[:28, :28]
+    for canvas, distance in zip(inked, metrics.distance_to(inked), strict=True):
+        ys, xs = np.nonzero(canvas)
+        squares = (rows[..., None] - ys) ** 2 + (columns[..., None] - xs) ** 2
+        np.testing.assert_array_equal(distance, np.sqrt(squares.min(axis=2), dtype=np.float32))
