@@ -43,6 +43,14 @@ class BuildSoftraster(cpp_extension.BuildExtension):
             True  # ask ninja each time: setuptools' own test knows neither flags nor headers
         )
 
+    def build_extensions(self) -> None:
+        """Compile, without CUDA objects older than a header: some torches' ninja files miss that."""
+        newest = max(header.stat().st_mtime for header in (ROOT / "csrc").rglob("*.h"))
+        for compiled in Path(self.build_temp).glob("csrc/cuda/*.o"):
+            if compiled.stat().st_mtime < newest:
+                compiled.unlink()
+        super().build_extensions()
+
 
 def extension() -> cpp_extension.CppExtension:
     """Return softraster._C, with CUDA kernels where they can be built."""

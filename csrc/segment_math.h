@@ -189,8 +189,23 @@ SOFTRASTER_HOST_DEVICE CoverageGrad<T> capsule_coverage(T along, T across, const
           s.half_length > T(0) ? nearest / s.half_length : T(0)};
 }
 
-// Where a pixel lies as seen from a segment, and what one more column or row adds. kFlat, kSteep:
-// first is the offset from the line; kCapsule: first is along, second across the segment.
+// Where a pixel lies as seen from a segment: (x, y) from its midpoint, on two axes. kFlat, kSteep:
+// first is the offset from the line, second the distance along the longer axis; kCapsule: first is
+// along, second across the segment.
+struct Axes {
+  double first_x, first_y;
+  double second_x, second_y;
+};
+
+template <class T>
+SOFTRASTER_HOST_DEVICE Axes axes_of(Kind kind, const Segment<T>& s) {
+  if (kind == Kind::kFlat) return {s.slope, -1, 1, 0};
+  if (kind == Kind::kSteep) return {-1, s.slope, 0, 1};
+  if (kind == Kind::kDot) return {};
+  return {s.along_x, s.along_y, -s.along_y, s.along_x};
+}
+
+// A pixel on the axes, and what one more column or row adds.
 template <class T>
 struct Place {
   T first, first_by_column, first_by_row;
@@ -199,14 +214,16 @@ struct Place {
 
 // In double at first: far from the midpoint, the small offset is the difference of large numbers.
 template <class T>
+SOFTRASTER_HOST_DEVICE Place<T> place_pixel(const Axes& axes, const Segment<T>& s, double column,
+                                            double row) {
+  const double x = column + 0.5 - s.mid_x, y = row + 0.5 - s.mid_y;
+  return {T(axes.first_x * x + axes.first_y * y),   T(axes.first_x),  T(axes.first_y),
+          T(axes.second_x * x + axes.second_y * y), T(axes.second_x), T(axes.second_y)};
+}
+template <class T>
 SOFTRASTER_HOST_DEVICE Place<T> place_pixel(Kind kind, const Segment<T>& s, int64_t column,
                                             int64_t row) {
-  const double x = column + 0.5 - s.mid_x, y = row + 0.5 - s.mid_y;
-  if (kind == Kind::kFlat) return {T(s.slope * x - y), T(s.slope), T(-1), T(0), T(0), T(0)};
-  if (kind == Kind::kSteep) return {T(s.slope * y - x), T(-1), T(s.slope), T(0), T(0), T(0)};
-  if (kind == Kind::kDot) return {};
-  return {T(s.along_x * x + s.along_y * y), T(s.along_x),  T(s.along_y),
-          T(s.along_x * y - s.along_y * x), T(-s.along_y), T(s.along_x)};
+  return place_pixel(axes_of(kind, s), s, double(column), double(row));
 }
 
 // Any kind's coverage; first and second as in Place, boxes of the pixel's column and row.

@@ -18,7 +18,7 @@ def free_memory() -> int:
 
 
 def test_a_segment_looks_the_same_on_a_small_canvas_and_in_the_corner_of_a_large_one():
-    pixels = torch.tensor([[4010.3, 3990.7, 4060.1, 4071.4]], dtype=torch.float64)
+    pixels = torch.tensor([[4010.31, 3990.77, 4060.13, 4071.4]], dtype=torch.float64)
     color = torch.tensor([[0.3, 0.9]], dtype=torch.float64)
 
     def draw(segments, side):

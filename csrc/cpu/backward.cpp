@@ -67,48 +67,67 @@ struct PixelGrads {
 };
 
 template <class T>
+SOFTRASTER_INLINE void write_all(const DrawSegmentsParams<T>& p, const DrawSegmentsGrads<T>& g,
+                                 int64_t at, bool valid, const SegmentSums& sums,
+                                 const double* color_sums) {
+  write_grad(p, g, at, valid, sums);
+  for (int64_t c = 0; g.grad_color && c < p.channels; ++c) {
+    write_color_grad(p, g, at, c, valid, color_sums ? color_sums[c] : 0);
+  }
+}
+
+template <class T>
 SOFTRASTER_INLINE void gather(const DrawSegmentsParams<T>& p, const DrawSegmentsGrads<T>& g,
-                              const Scratch<T>& scratch, int64_t at, const Workspace<T>& work) {
-  const int64_t item = at / p.count, plane = p.pixels(), planes = p.channels * plane;
-  Segment<T> s = segment_at(p, at);
+                              const Scratch<T>& scratch, ReadySegment<T>& ready,
+                              const Workspace<T>& work) {
+  const int64_t at = ready.at, item = at / p.count;
+  const int64_t plane = p.pixels(), planes = p.channels * plane;
   SegmentSums sums = {};
   std::fill_n(work.color_sums, p.color ? p.channels : 0, 0.0);
-  const Range rows = row_support(s, {0, p.rows}), columns = column_support(s, {0, p.columns});
-  if (s.valid && !rows.empty() && !columns.empty()) {
-    shape_boxes(s);
-    fill_tables<true>(s, rows, columns, p.columns, work.tables);
-    const bool one_mark = p.composite == Composite::kMax;
-    const PixelGrads<T> pixel_grads = {
-        p.composite,
-        p.channels,
-        plane,
-        g.grad_canvas + item * planes,
-        scratch.marks ? scratch.marks + item * (one_mark ? plane : planes) : nullptr,
-        scratch.rest ? scratch.rest + item * planes : nullptr,
-        p.color ? p.color + at * p.channels : nullptr,
-        intensity_at(p, at),
-        static_cast<int32_t>(at % p.count)};
-    const bool plain = p.composite == Composite::kSum && !p.color;
-    const PlainGrads<T> plain_grads = {pixel_grads.grad};
-    with_kind(s, [&](auto kind) SOFTRASTER_INLINE_LAMBDA {
-      if (plain) {
-        gather_segment<kind.value>(s, rows, columns, p.columns, work, plain_grads, sums);
-      } else {
-        gather_segment<kind.value>(s, rows, columns, p.columns, work, pixel_grads, sums);
-      }
-    });
-  }
-  write_grad(p, g, at, s.valid, sums);
-  for (int64_t c = 0; g.grad_color && c < p.channels; ++c) {
-    write_color_grad(p, g, at, c, s.valid, work.color_sums[c]);
-  }
+  const bool one_mark = p.composite == Composite::kMax;
+  const PixelGrads<T> pixel_grads = {
+      p.composite,
+      p.channels,
+      plane,
+      g.grad_canvas + item * planes,
+      scratch.marks ? scratch.marks + item * (one_mark ? plane : planes) : nullptr,
+      scratch.rest ? scratch.rest + item * planes : nullptr,
+      p.color ? p.color + at * p.channels : nullptr,
+      intensity_at(p, at),
+      static_cast<int32_t>(at % p.count)};
+  const bool plain = p.composite == Composite::kSum && !p.color;
+  const PlainGrads<T> plain_grads = {pixel_grads.grad};
+  with_kind(ready.s, [&](auto kind) SOFTRASTER_INLINE_LAMBDA {
+    if (plain) {
+      gather_segment<kind.value>(ready, p.columns, work, plain_grads, sums);
+    } else {
+      gather_segment<kind.value>(ready, p.columns, work, pixel_grads, sums);
+    }
+  });
+  write_all(p, g, at, true, sums, work.color_sums);
 }
 
 template <class T>
 SOFTRASTER_INLINE void gather_range(const DrawSegmentsParams<T>& p, const DrawSegmentsGrads<T>& g,
                                     const Scratch<T>& scratch, Range range,
                                     const Workspace<T>& work) {
-  for (int64_t at = range.begin; at < range.end; ++at) gather(p, g, scratch, at, work);
+  int64_t next = range.begin;
+  const auto add_next = [&]() SOFTRASTER_INLINE_LAMBDA {
+    if (next == range.end) return false;
+    const int64_t at = next++;
+    const Segment<T> s = segment_at(p, at);
+    const Range rows = row_support(s, {0, p.rows}), columns = column_support(s, {0, p.columns});
+    if (!s.valid || rows.empty() || columns.empty()) {
+      write_all(p, g, at, s.valid, SegmentSums{}, static_cast<double*>(nullptr));
+    } else {
+      const T* grad = g.grad_canvas + at / p.count * p.channels * p.pixels();
+      work.block->template add<true>(at, s, rows, columns, pixels_of(grad, p));
+    }
+    return true;
+  };
+  for_ready(*work.block, add_next, [&](ReadySegment<T>& ready) SOFTRASTER_INLINE_LAMBDA {
+    gather(p, g, scratch, ready, work);
+  });
 }
 
 SOFTRASTER_VECTOR_CLONES void gather_clone(const DrawSegmentsParams<float>& p,

@@ -70,10 +70,13 @@ void draw_all(Merge merge, const DrawSegmentsParams<T>& p, T* canvas, int32_t* m
   const int64_t bands = bands_of(std::max<int64_t>(p.batch, 1), p.rows, needs_best);
   const int64_t grain = std::max<int64_t>(1, 64 / std::max<int64_t>(p.count, 1));
   const int64_t mark_planes = merge == Merge::kRest ? p.channels : 1;
+  std::vector<RowSpan> spans(bands > 1 ? p.batch * p.count : 0);
+  parallel_for(spans.size(), 1024, [&](int64_t begin, int64_t end) {
+    for (int64_t at = begin; at < end; ++at) spans[at] = span_of(p, at);
+  });
   parallel_for(p.batch * bands, grain, [&](int64_t begin, int64_t end) {
-    const int64_t room_x = table_room(p.columns), room_y = table_room(p.rows);
-    const int64_t best_size = needs_best ? (p.rows / bands + 1) * p.columns : 0;
-    std::vector<T> scratch(room_x + room_y + best_size);
+    Block<T> block(p.rows, p.columns, /*with_grads=*/false);
+    std::vector<T> best(needs_best ? (p.rows / bands + 1) * p.columns : 0);
     for (int64_t task = begin; task < end; ++task) {
       const int64_t item = task / bands, part = task % bands;
       Band<T> band;
@@ -81,9 +84,9 @@ void draw_all(Merge merge, const DrawSegmentsParams<T>& p, T* canvas, int32_t* m
       band.stride = p.pixels();
       band.canvas = canvas ? canvas + item * p.channels * p.pixels() : nullptr;
       band.marks = marks ? marks + item * mark_planes * p.pixels() : nullptr;
-      band.best = needs_best ? scratch.data() + room_x + room_y : nullptr;
-      band.tables = {{scratch.data(), nullptr, nullptr},
-                     {scratch.data() + room_x, nullptr, nullptr}};
+      band.best = needs_best ? best.data() : nullptr;
+      band.block = &block;
+      band.spans = bands > 1 ? spans.data() + item * p.count : nullptr;
       draw_task(merge, p, item, band);
     }
   });

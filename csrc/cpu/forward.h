@@ -1,10 +1,23 @@
 // Drawing one band of rows: what the forward pass does everywhere, and backward passes do again.
 #pragma once
-#include "cover.h"
+#include "block.h"
 #include "merge.h"
 
 namespace softraster {
 namespace cpu {
+
+// The rows that a segment reaches; all of them where it makes the canvas NaN.
+struct RowSpan {
+  int32_t begin, end;
+};
+
+template <class T>
+SOFTRASTER_INLINE RowSpan span_of(const DrawSegmentsParams<T>& p, int64_t at) {
+  const Segment<T> s = segment_at(p, at);
+  if (!s.valid || !(0 * intensity_at(p, at) == 0)) return {0, static_cast<int32_t>(p.rows)};
+  const Range rows = row_support(s, {0, p.rows});
+  return {static_cast<int32_t>(rows.begin), static_cast<int32_t>(rows.end)};
+}
 
 // Pointers are to the first pixel of row 0 of the canvas; null where a merge has no use for them.
 template <class T>
@@ -14,29 +27,34 @@ struct Band {
   int32_t* marks;
   int64_t stride;  // from plane to plane of canvas and marks
   T* best;         // (rows of the band, columns): its first pixel is that of the band
-  Tables<T> tables;
+  Block<T>* block;
+  const RowSpan* spans;  // of the canvas's segments; null where the band is the canvas
 };
 
-// visit(row, chunk, coverage times intensity, lanes) for all chunks that a segment reaches.
+// visit(pixel, coverage times intensity, lanes) for all chunks that a segment reaches; lanes may be
+// more than kLanes.
 template <Kind kind, class T, class Visit>
-SOFTRASTER_INLINE void cover_segment(const Segment<T>& s, T intensity, Range rows, Range columns,
-                                     int64_t width, const Tables<T>& tables, const Visit& visit) {
-  const RowWindow window = row_window(s);
-  for (int64_t row = rows.begin; row < rows.end; ++row) {
-    const Range visited = visited_columns<kind>(s, window, row, columns);
-    if (visited.empty()) continue;
-    const T box_y = kind == Kind::kCapsule ? T(0) : tables.y.value[row];
-    for (int64_t chunk = first_chunk(visited, width); chunk < visited.end; chunk += kLanes) {
-      const Place<T> place = place_pixel(kind, s, chunk, row);
-      const T* __restrict box_x = kind == Kind::kCapsule ? nullptr : tables.x.value + chunk;
+SOFTRASTER_INLINE void cover_segment(ReadySegment<T>& ready, T intensity, int64_t width,
+                                     const Visit& visit) {
+  constexpr bool boxed = kind != Kind::kCapsule;
+  const Segment<T> s = ready.s;  // a copy, which nothing that is written here can change
+  const Place<T> steps = place_pixel(kind, s, 0, 0);
+  const ChunkList<T>& list = ready.list;
+  do {
+    for (int32_t i = 0; i < list.size; ++i) {
+      const int64_t row = list.row[i], column = list.column[i];
+      const T* __restrict box_x = boxed ? ready.x.value + ready.x.at(column) : nullptr;
+      const T box_y = boxed ? ready.y.value[ready.y.at(row)] : T(0);
       T coverage[kLanes];
       for (int lane = 0; lane < kLanes; ++lane) {
-        const T at_x = kind == Kind::kCapsule ? T(0) : box_x[lane];
-        coverage[lane] = intensity * cover_lane<kind>(s, place, lane, at_x, box_y).coverage;
+        const CoverageGrad<T> pixel = cover_pixel(
+            kind, s, list.first[i] + T(lane) * steps.first_by_column,
+            list.second[i] + T(lane) * steps.second_by_column, boxed ? box_x[lane] : T(0), box_y);
+        coverage[lane] = intensity * pixel.coverage;
       }
-      visit(row, chunk, coverage, width - chunk);
+      visit(row * width + column, coverage, width - column);
     }
-  }
+  } while (ready.list_more());
 }
 
 // Draws the segments of a canvas onto a band. False where one is invalid: then the whole canvas is
@@ -44,38 +62,49 @@ SOFTRASTER_INLINE void cover_segment(const Segment<T>& s, T intensity, Range row
 template <class T>
 SOFTRASTER_INLINE bool draw_band(Merge merge, const DrawSegmentsParams<T>& p, int64_t item,
                                  const Band<T>& band) {
-  const int64_t first_pixel = band.rows.begin * p.columns;
-  for (int64_t n = 0; n < p.count; ++n) {
-    const int64_t at = item * p.count + n;
-    Segment<T> s = segment_at(p, at);
+  const int64_t first_pixel = band.rows.begin * p.columns, begin = item * p.count;
+  const int64_t end = begin + p.count;
+  const Pixels<T> pixels = pixels_of<T>(band.canvas, p);
+  int64_t next = begin;
+  bool valid = true;
+  const auto add_next = [&]() SOFTRASTER_INLINE_LAMBDA {
+    if (next == end) return false;
+    const int64_t at = next++;
+    if (band.spans) {
+      const RowSpan span = band.spans[at - begin];
+      if (span.begin >= band.rows.end || span.end <= band.rows.begin) return true;
+    }
+    const Segment<T> s = segment_at(p, at);
     const T intensity = intensity_at(p, at);
-    if (!s.valid || !(0 * intensity == 0)) return false;
-    if (intensity == 0) continue;
+    valid = s.valid && 0 * intensity == 0;
     const Range rows = row_support(s, band.rows), columns = column_support(s, {0, p.columns});
-    if (rows.empty() || columns.empty()) continue;
-    shape_boxes(s);
-    fill_tables<false>(s, rows, columns, p.columns, band.tables);
-    const T* color = p.color ? p.color + at * p.channels : nullptr;
+    if (valid && intensity != 0 && !rows.empty() && !columns.empty()) {
+      band.block->template add<false>(at, s, rows, columns, pixels);
+    }
+    return valid;
+  };
+  for_ready(*band.block, add_next, [&](ReadySegment<T>& ready) SOFTRASTER_INLINE_LAMBDA {
+    const T* color = p.color ? p.color + ready.at * p.channels : nullptr;
     T* const plain = merge == Merge::kSum && !color ? band.canvas : nullptr;  // the usual case
-    with_kind(s, [&](auto kind) SOFTRASTER_INLINE_LAMBDA {
+    with_kind(ready.s, [&](auto kind) SOFTRASTER_INLINE_LAMBDA {
       cover_segment<kind.value>(
-          s, intensity, rows, columns, p.columns, band.tables,
-          [&](int64_t row, int64_t chunk, const T* coverage, int64_t lanes)
-              SOFTRASTER_INLINE_LAMBDA {
-                const int64_t pixel = row * p.columns + chunk;
-                if (plain && lanes >= kLanes) {
-                  T* __restrict canvas = plain + pixel;
-                  for (int lane = 0; lane < kLanes; ++lane) canvas[lane] += coverage[lane];
-                  return;
-                }
-                merge_chunk(merge, coverage, lanes, static_cast<int32_t>(n), color,
-                            {band.canvas ? band.canvas + pixel : nullptr,
-                             band.best ? band.best + (pixel - first_pixel) : nullptr,
-                             band.marks ? band.marks + pixel : nullptr, band.stride, p.channels});
-              });
+          ready, intensity_at(p, ready.at), p.columns,
+          [&](int64_t pixel, const T* coverage, int64_t lanes) SOFTRASTER_INLINE_LAMBDA {
+            if (plain && lanes >= kLanes) {
+              T sum[kLanes];
+              copy_lanes(plain + pixel, sum);
+              for (int lane = 0; lane < kLanes; ++lane) sum[lane] += coverage[lane];
+              copy_lanes(sum, plain + pixel);
+              return;
+            }
+            merge_chunk(merge, coverage, lanes, static_cast<int32_t>(ready.at - begin), color,
+                        {band.canvas ? band.canvas + pixel : nullptr,
+                         band.best ? band.best + (pixel - first_pixel) : nullptr,
+                         band.marks ? band.marks + pixel : nullptr, band.stride, p.channels});
+          });
     });
-  }
-  return true;
+  });
+  return valid;
 }
 
 }  // namespace cpu

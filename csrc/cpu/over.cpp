@@ -105,55 +105,44 @@ struct OverGrads {
   }
 };
 
-// Segment `at` with its tables, and the rows of the band and the columns that it reaches.
+// Adds segment `at` to the block, if it reaches the band.
 template <class T>
-SOFTRASTER_INLINE Segment<T> prepare(const DrawSegmentsParams<T>& p, int64_t at, Range rows,
-                                     Range* reached_rows, Range* reached_columns,
-                                     const Tables<T>& tables) {
-  Segment<T> s = segment_at(p, at);
-  *reached_rows = row_support(s, rows);
-  *reached_columns = column_support(s, {0, p.columns});
-  shape_boxes(s);
-  fill_tables<true>(s, *reached_rows, *reached_columns, p.columns, tables);
-  return s;
+SOFTRASTER_INLINE void add_segment(const DrawSegmentsParams<T>& p, int64_t at, Range rows,
+                                   const Plan<T>& plan, int64_t band, const Pixels<T>& pixels,
+                                   Block<T>& block) {
+  if (plan.record(at, band) < 0) return;
+  const Segment<T> s = segment_at(p, at);
+  block.template add<true>(at, s, row_support(s, rows), column_support(s, {0, p.columns}), pixels);
 }
 
-// Draws segment `at` onto the band; returns the length of its log, which it writes if asked to.
-template <bool with_log, class T>
-SOFTRASTER_INLINE int64_t draw_onto(const DrawSegmentsParams<T>& p, int64_t at,
-                                    const Workspace<T>& work, BandState<T>& state) {
-  Range rows, columns;
-  const Segment<T> s = prepare(p, at, state.rows, &rows, &columns, work.tables);
-  const T* color = p.color ? p.color + at * p.channels : nullptr;
-  int64_t length = 0;
-  with_kind(s, [&](auto kind) SOFTRASTER_INLINE_LAMBDA {
+// Draws a segment onto the band, logging what it finds there.
+template <class T>
+SOFTRASTER_INLINE void draw_onto(const DrawSegmentsParams<T>& p, ReadySegment<T>& ready,
+                                 BandState<T>& state) {
+  const T* color = p.color ? p.color + ready.at * p.channels : nullptr;
+  state.entries.push_back({ready.at, static_cast<int64_t>(state.log.size())});
+  with_kind(ready.s, [&](auto kind) SOFTRASTER_INLINE_LAMBDA {
     cover_segment<kind.value>(
-        s, intensity_at(p, at), rows, columns, p.columns, work.tables,
-        [&](int64_t row, int64_t chunk, const T* coverage, int64_t lanes) SOFTRASTER_INLINE_LAMBDA {
-          T* canvas = state.canvas.data() + row * p.columns + chunk - state.first_pixel;
-          length += p.channels * kLanes;
-          if (with_log) {
-            const size_t start = state.log.size();
-            state.log.resize(start + p.channels * kLanes);
-            for (int64_t c = 0; c < p.channels; ++c) {
-              std::copy_n(canvas + c * state.size, std::min<int64_t>(lanes, kLanes),
-                          state.log.data() + start + c * kLanes);
-            }
+        ready, intensity_at(p, ready.at), p.columns,
+        [&](int64_t pixel, const T* coverage, int64_t lanes) SOFTRASTER_INLINE_LAMBDA {
+          T* canvas = state.canvas.data() + pixel - state.first_pixel;
+          const size_t start = state.log.size();
+          state.log.resize(start + p.channels * kLanes);
+          for (int64_t c = 0; c < p.channels; ++c) {
+            std::copy_n(canvas + c * state.size, std::min<int64_t>(lanes, kLanes),
+                        state.log.data() + start + c * kLanes);
           }
           merge_chunk(Merge::kOver, coverage, lanes, 0, color,
                       ChunkCanvas<T>{canvas, nullptr, nullptr, state.size, p.channels});
         });
   });
-  return length;
 }
 
 template <class T>
 SOFTRASTER_INLINE void take_apart(const DrawSegmentsParams<T>& p, const DrawSegmentsGrads<T>& g,
-                                  const LogEntry& entry, const Workspace<T>& work,
-                                  BandState<T>& state, Plan<T>& plan) {
-  const int64_t at = entry.segment;
-  Range rows, columns;
-  const Segment<T> s = prepare(p, at, state.rows, &rows, &columns, work.tables);
+                                  ReadySegment<T>& ready, int64_t log_start,
+                                  const Workspace<T>& work, BandState<T>& state, Plan<T>& plan) {
+  const int64_t at = ready.at;
   OverGrads<T> pixel_grads = {p.channels,
                               p.pixels(),
                               state.first_pixel,
@@ -161,17 +150,35 @@ SOFTRASTER_INLINE void take_apart(const DrawSegmentsParams<T>& p, const DrawSegm
                               p.color ? p.color + at * p.channels : nullptr,
                               intensity_at(p, at),
                               state.light.data(),
-                              state.log.data() + entry.start};
+                              state.log.data() + log_start};
   SegmentSums sums = {};
   std::fill_n(work.color_sums, p.color ? p.channels : 0, 0.0);
-  with_kind(s, [&](auto kind) SOFTRASTER_INLINE_LAMBDA {
-    gather_segment<kind.value>(s, rows, columns, p.columns, work, pixel_grads, sums);
+  with_kind(ready.s, [&](auto kind) SOFTRASTER_INLINE_LAMBDA {
+    gather_segment<kind.value>(ready, p.columns, work, pixel_grads, sums);
   });
   const int64_t record = plan.record(at, state.band);
   plan.records[record] = sums;
   if (p.color) {
     std::copy_n(work.color_sums, p.channels, plan.color_records.data() + record * p.channels);
   }
+}
+
+// Draws segments from `begin` on, until `end` or until the log is long; returns where it stopped.
+template <class T>
+SOFTRASTER_INLINE int64_t draw_group(const DrawSegmentsParams<T>& p, int64_t begin, int64_t end,
+                                     const Workspace<T>& work, BandState<T>& state,
+                                     const Plan<T>& plan) {
+  state.log.clear();
+  state.entries.clear();
+  int64_t next = begin;
+  const auto add_next = [&]() SOFTRASTER_INLINE_LAMBDA {
+    if (next == end || static_cast<int64_t>(state.log.size()) >= kLogNumbers) return false;
+    add_segment(p, next++, state.rows, plan, state.band, {}, *work.block);
+    return true;
+  };
+  for_ready(*work.block, add_next,
+            [&](ReadySegment<T>& ready) SOFTRASTER_INLINE_LAMBDA { draw_onto(p, ready, state); });
+  return next;
 }
 
 template <class T>
@@ -182,33 +189,30 @@ SOFTRASTER_INLINE void band_backward(const DrawSegmentsParams<T>& p, const DrawS
     std::fill_n(state.canvas.data() + c * state.size, state.size, ground);
   }
   std::fill(state.light.begin(), state.light.end(), T(1));
-  const int64_t begin = state.item * p.count, end = begin + p.count;
-  std::vector<int64_t> groups = {begin};
-  std::vector<T> copies = state.canvas;  // the canvas where each group begins
-  int64_t length = 0;
-  for (int64_t at = begin; at < end; ++at) {
-    if (plan.record(at, state.band) < 0) continue;
-    if (length >= kLogNumbers) {
-      groups.push_back(at);
-      copies.insert(copies.end(), state.canvas.begin(), state.canvas.end());
-      length = 0;
+  const int64_t end = (state.item + 1) * p.count;
+  std::vector<int64_t> groups = {state.item * p.count};
+  std::vector<T> copies;  // of the canvas where each group begins
+  do {
+    copies.insert(copies.end(), state.canvas.begin(), state.canvas.end());
+    groups.push_back(draw_group(p, groups.back(), end, work, state, plan));
+  } while (groups.back() < end);
+  for (size_t group = groups.size() - 1; group-- > 0;) {
+    if (groups[group + 1] < end) {  // the last one's log is there
+      std::copy_n(copies.data() + group * state.canvas.size(), state.canvas.size(),
+                  state.canvas.data());
+      draw_group(p, groups[group], groups[group + 1], work, state, plan);
     }
-    length += draw_onto<false>(p, at, work, state);
-  }
-  groups.push_back(end);
-  for (int64_t group = static_cast<int64_t>(groups.size()) - 2; group >= 0; --group) {
-    std::copy_n(copies.data() + group * state.canvas.size(), state.canvas.size(),
-                state.canvas.data());
-    state.log.clear();
-    state.entries.clear();
-    for (int64_t at = groups[group]; at < groups[group + 1]; ++at) {
-      if (plan.record(at, state.band) < 0) continue;
-      state.entries.push_back({at, static_cast<int64_t>(state.log.size())});
-      draw_onto<true>(p, at, work, state);
-    }
-    for (auto entry = state.entries.rbegin(); entry != state.entries.rend(); ++entry) {
-      take_apart(p, g, *entry, work, state, plan);
-    }
+    const Pixels<T> pixels = pixels_of(g.grad_canvas + state.item * p.channels * p.pixels(), p);
+    size_t left = state.entries.size(), taken = left;
+    const auto add_next = [&]() SOFTRASTER_INLINE_LAMBDA {
+      if (left == 0) return false;
+      add_segment(p, state.entries[--left].segment, state.rows, plan, state.band, pixels,
+                  *work.block);
+      return true;
+    };
+    for_ready(*work.block, add_next, [&](ReadySegment<T>& ready) SOFTRASTER_INLINE_LAMBDA {
+      take_apart(p, g, ready, state.entries[--taken].start, work, state, plan);
+    });
   }
   const T* grad = g.grad_canvas + state.item * p.channels * p.pixels() + state.first_pixel;
   double* background =

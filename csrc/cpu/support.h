@@ -1,6 +1,8 @@
-// Which pixels of a canvas a segment can reach, and its soft boxes over them as tables.
-// Rows and columns are visited in chunks of kLanes, the unit that compilers turn into vector code.
+// Soft boxes over the rows and columns of a canvas, as tables. Pixels are visited in chunks of
+// kLanes in a row, the unit that compilers turn into vector code.
 #pragma once
+#include <cstring>
+
 #include "../range.h"
 #include "parallel.h"
 
@@ -9,29 +11,11 @@ namespace cpu {
 
 constexpr int kLanes = 8;
 
-// Within a row the line leaves an interval of columns: its centre moves by `step` a row.
-struct RowWindow {
-  double step, arm;
-};
-
+// Moves a chunk's numbers. Compilers make vector code of loops over the lanes of local arrays, but
+// not of what other pointers may point to: so that is copied first, in one instruction.
 template <class T>
-SOFTRASTER_INLINE RowWindow row_window(const Segment<T>& s) {
-  if (s.kind == Kind::kFlat || s.kind == Kind::kSteep) {
-    if (s.kind == Kind::kSteep) return {s.slope, s.reach};
-    const double step = fabs(s.slope) > 1e-30 ? 1 / s.slope : 1e30;  // finite: 0 * step is 0
-    return {step, s.reach * fabs(step)};
-  }
-  // A capsule's reach is measured at right angles to the line, not along a row.
-  const double rise = fabs(s.along_y) > 1e-30 ? s.along_y : 1e-30;
-  return {clamp(s.along_x / rise, -1e30, 1e30), s.reach / fabs(rise)};
-}
-
-template <Kind kind, class T>
-SOFTRASTER_INLINE Range visited_columns(const Segment<T>& s, const RowWindow& window, int64_t row,
-                                        Range columns) {
-  if (kind == Kind::kDot) return columns;
-  const double middle = s.mid_x + window.step * (row + 0.5 - s.mid_y);
-  return clip(middle - window.arm, middle + window.arm, columns);
+SOFTRASTER_INLINE void copy_lanes(const T* from, T* to) {
+  std::memcpy(to, from, kLanes * sizeof(T));
 }
 
 // Chunks start early rather than run over the right edge, where the canvas is wide enough for that.
@@ -49,28 +33,44 @@ SOFTRASTER_INLINE Range chunk_range(Range columns, int64_t width) {
 // Rows for a table. A box's last bits depend on where its chunk begins, and must not on the band.
 SOFTRASTER_INLINE Range aligned(Range rows) { return {rows.begin / kLanes * kLanes, rows.end}; }
 
-// A soft box along one axis, indexed by the pixel. Rooms are rounded up: see table_room.
+// A soft box along one axis and the derivatives of its logarithm; at(pixel) is the index.
 template <class T>
 struct BoxTable {
-  T* __restrict value;
-  T* __restrict near_tail;
-  T* __restrict far_tail;
+  int64_t begin;  // the first pixel
+  T* value;
+  T* by_mid;
+  T* by_half;
+  T* by_softness;
+
+  SOFTRASTER_INLINE int64_t at(int64_t pixel) const { return pixel - begin; }
 };
 
-SOFTRASTER_INLINE int64_t table_room(int64_t pixels) { return pixels + 2 * kLanes; }
+// Numbers in an array of a table: whole chunks.
+SOFTRASTER_INLINE int64_t table_size(Range pixels) {
+  return (pixels.end - pixels.begin + kLanes - 1) / kLanes * kLanes;
+}
+SOFTRASTER_INLINE int64_t largest_table(int64_t pixels) { return pixels + 2 * kLanes; }
 
-template <bool with_tails, class T>
-SOFTRASTER_INLINE void fill_table(Range pixels, double middle, const BoxShape<T>& shape,
-                                  BoxTable<T> table) {
-  for (int64_t chunk = pixels.begin; chunk < pixels.end; chunk += kLanes) {
-    const T first = T(chunk + 0.5 - middle);
+template <bool with_grads, class T>
+SOFTRASTER_INLINE void fill_table(int64_t size, double middle, const BoxShape<T>& shape,
+                                  const BoxTable<T>& table) {
+  for (int64_t chunk = 0; chunk < size; chunk += kLanes) {
+    const T first = T(table.begin + chunk + 0.5 - middle);
+    T value[kLanes], by_mid[kLanes], by_half[kLanes], by_softness[kLanes];
     for (int lane = 0; lane < kLanes; ++lane) {
-      const Box<T> box = soft_box(T(fabs(first + T(lane))), shape);
-      table.value[chunk + lane] = box.value;
-      if (with_tails) {
-        table.near_tail[chunk + lane] = box.near_tail;
-        table.far_tail[chunk + lane] = box.far_tail;
-      }
+      const T from_mid = first + T(lane), distance = T(fabs(from_mid));
+      const Box<T> box = soft_box(distance, shape);
+      const T by_distance = shape.softness * log_box_by_distance(box);
+      value[lane] = box.value;
+      by_mid[lane] = from_mid < 0 ? by_distance : -by_distance;
+      by_half[lane] = shape.softness * log_box_by_half(box);
+      by_softness[lane] = log_box_by_softness(box, distance, shape.half);
+    }
+    copy_lanes(value, table.value + chunk);
+    if (with_grads) {
+      copy_lanes(by_mid, table.by_mid + chunk);
+      copy_lanes(by_half, table.by_half + chunk);
+      copy_lanes(by_softness, table.by_softness + chunk);
     }
   }
 }
