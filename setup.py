@@ -44,7 +44,7 @@ class BuildSoftraster(cpp_extension.BuildExtension):
         )
 
     def build_extensions(self) -> None:
-        """Compile, without CUDA objects older than a header: some torches' ninja files miss that."""
+        """Compile; CUDA objects older than a header anew, which ninja may not notice."""
         newest = max(header.stat().st_mtime for header in (ROOT / "csrc").rglob("*.h"))
         for compiled in Path(self.build_temp).glob("csrc/cuda/*.o"):
             if compiled.stat().st_mtime < newest:

@@ -59,7 +59,7 @@ def _add_evaluate(commands: argparse._SubParsersAction) -> None:
     option(source, "--run", Path, Path("runs/writer"), "DIR", "folder of a run")
     option(source, "--checkpoint", Path, None, "FILE", "a checkpoint instead of a run")
     option(source, "--shipped", str, None, "NAME", "trained weights of the package instead")
-    strokes = "drawings instead of a run: a .npz file as export writes it"
+    strokes = "drawings instead of a run: a .npz file as export --split test writes it"
     option(source, "--strokes", Path, None, "FILE", strokes)
     tracer = "the skeleton tracer, which learns nothing, instead of a run"
     source.add_argument("--tracer", action="store_true", help=tracer)

@@ -32,7 +32,7 @@ def _add_write(commands: argparse._SubParsersAction) -> None:
     option(parser, "--method", str, "network", "NAME", method)
     style = "the hand to write in, from 0 on (default: the method's own choice)"
     option(parser, "--style", int, None, "N", style)
-    option(parser, "--neatness", float, 1.0, "B", "0 varies as people do, more is neater")
+    option(parser, "--neatness", float, 0.4, "B", "0 varies as people do, more is neater")
     option(parser, "--seed", int, 0, "S", "another gives another writing")
     option(parser, "--height", int, 96, "PX", "of a digit, in pixels")
     parser.set_defaults(handler=_write, parser=parser)
@@ -90,7 +90,7 @@ def _add_legibility(commands: argparse._SubParsersAction) -> None:
     option(parser, "--strokes", Path, None, "FILE", strokes)
     option(parser, "--count", int, 1000, "N", "strings of 1 to 12 digits")
     option(parser, "--style", int, None, "N", "as for write")
-    option(parser, "--neatness", float, 1.0, "B", "as for write")
+    option(parser, "--neatness", float, 0.4, "B", "as for write")
     option(parser, "--seed", int, 0, "N", "of the strings and of how they are written")
     option(parser, "--out", Path, None, "FILE", "JSON of the figures (default: none)")
     option(parser, "--data", Path, None, "DIR", _DATA, dest="data_dir")
