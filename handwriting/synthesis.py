@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -20,7 +18,7 @@ import torch
 from handwriting.checkpoint import load_pen
 from handwriting.donors import Donors, load_styles
 from handwriting.layout import ALPHABET, DIGITS, MARKS, SPACE, Hand, Writing, check_text, lay_out
-from handwriting.models.pen import SCALE, Outputs, Pen, choose, inputs, log_density
+from handwriting.models.pen import SCALE, Outputs, Pen, choose, inputs, log_density, one_thread
 
 WEIGHTS = Path(__file__).parent / "data_files" / "weights" / "pen.safetensors"
 METHODS = ("network", "collage")
@@ -106,7 +104,7 @@ def compose(
         raise ValueError(f"seed must be an integer of at least 0, got {seed!r}")
     if method == "collage":
         return _collage(text, style, neatness, np.random.default_rng(seed))
-    with _one_thread():
+    with one_thread():
         return _network(text, pen or shipped_pen(), style, neatness, seed)
 
 
@@ -119,17 +117,6 @@ def styles() -> int:
 def shipped_pen() -> Pen:
     """The network that ships with the package."""
     return load_pen(WEIGHTS)
-
-
-@contextmanager
-def _one_thread() -> Iterator[None]:
-    """The matrices are so small that two threads take 35 times as long as one."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)
 
 
 def _collage(text: str, style: int | None, neatness: float, random: np.random.Generator) -> Writing:

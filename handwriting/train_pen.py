@@ -20,7 +20,7 @@ from torch.nn.functional import nll_loss
 from handwriting.donors import Donors, prepare, usable
 from handwriting.formats import load_strokes
 from handwriting.layout import ALPHABET, Hand, Writing, lay_out, random_text
-from handwriting.models.pen import DOWN, END, LIFT, PenConfig, inputs, pen_loss
+from handwriting.models.pen import DOWN, END, LIFT, PenConfig, inputs, one_thread, pen_loss
 from handwriting.resuming import KeptRun, TrainResult, train_in_folder
 
 EPOCH_STEPS = 250  # steps after which it is measured; no string comes twice
@@ -99,7 +99,8 @@ def train_pen(config: PenTrainConfig) -> TrainResult:
         lengths in quarters of a digit's height, and that of the attention to its character; on
         strings of digits that it does not train on.
     """
-    return train_in_folder(config, _PenRun)
+    with one_thread():
+        return train_in_folder(config, _PenRun)
 
 
 def training_donors(path: Path | str) -> Donors:

@@ -10,6 +10,8 @@ Source: A. Graves, "Generating Sequences With Recurrent Neural Networks", 2013, 
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import ClassVar, NamedTuple
 
@@ -239,3 +241,18 @@ def choose(outputs: Outputs, neatness: float, generator: torch.Generator) -> tup
     steps = mean + sigma * torch.stack((chance[:, 0], second), 1)
     share = (sharper * (outputs.pen[:, LIFT] - outputs.pen[:, DOWN])).sigmoid()
     return steps, torch.rand(len(one), generator=generator) < share
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Let torch compute with one thread, as is best for a pen, whose matrices are small.
+
+    A string of nine characters takes 0.2 s; with two threads on two cores that have other work,
+    where one waits for the other at every step, 9 s.
+    """
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
