@@ -1,4 +1,5 @@
-# make demo: install into .venv, train a writer on what digits there are, draw what it learned.
+# make demo: install into .venv, train a writer on what digits there are, write a number, trace its
+# picture, and show all three on one sheet.
 # make test: install into .venv and run the tests. Both can be run again.
 
 PYTHON ?= python3
@@ -20,6 +21,7 @@ CPP_TESTS := $(wildcard tests/*/*.h tests/*/*.cpp tests/*/*.cu)
 demo: $(STAMP)
 	$(BIN)/python -m handwriting train --out $(DEMO_OUT) $(DEMO_TRAIN) --minutes $(DEMO_MINUTES)
 	$(BIN)/python -m handwriting figures --run $(DEMO_OUT) --count 20
+	$(BIN)/python examples/write_and_trace.py --out $(DEMO_OUT) --below $(DEMO_OUT)/figure.png
 
 test: $(STAMP)
 	$(BIN)/python -m pytest

@@ -102,3 +102,18 @@ def test_an_example_that_lacks_a_package_names_the_remedy_in_one_line(name, run,
     monkeypatch.setitem(sys.modules, "PIL", None)
     with pytest.raises(SystemExit, match=r'^.*PIL.*: pip install "softraster\[examples\]"$'):
         run(name)
+
+
+def test_write_and_trace_finds_the_digits_that_it_wrote(tmp_path, run):
+    pytest.importorskip("cv2")
+    pytest.importorskip("safetensors")
+    image = pytest.importorskip("PIL.Image")
+    output = run("write_and_trace", "--text", "407", "--out", tmp_path)
+    assert output.split()[-1] == str(tmp_path / "sheet.png")
+    drawn = image.open(tmp_path / "number.png")
+    sheet = image.open(tmp_path / "sheet.png")
+    assert sheet.width > drawn.width and sheet.height > 2 * drawn.height
+    traced = softraster.read_svg(tmp_path / "traced.svg")
+    assert traced.size == (drawn.height, drawn.width)
+    with pytest.raises(SystemExit, match="'x'"):
+        run("write_and_trace", "--text", "4x7", "--out", tmp_path)
