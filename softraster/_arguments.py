@@ -64,17 +64,34 @@ def check_scene(
     if background is not None and composite != "over":
         raise ValueError(f'background goes with composite="over", got composite={composite!r}')
 
-    tensors = {
-        "segments": segments,
-        "softness": _per_segment("softness", softness, segments, highest=math.inf),
-        "width": _per_segment("width", width, segments, highest=math.inf),
-        "intensity": _per_segment("intensity", intensity, segments, highest=1.0),
-        "color": _check_color(color, segments),
-        "background": _check_background(background, color, segments),
-    }
+    softness = _per_segment("softness", softness, segments, highest=math.inf)
+    width = _per_segment("width", width, segments, highest=math.inf)
+    intensity = _per_segment("intensity", intensity, segments, highest=1.0)
+    color = _check_color(color, segments)
+    background = _check_background(background, color, segments)
+    tensors = segments, softness, width, intensity, color, background
+    canvas_dtype = segments.dtype
+    if not _are_plain(tensors):
+        tensors, canvas_dtype = _bring_together(tensors)
+    return Scene(*tensors, rows, columns, coverage, composite, tolerance, canvas_dtype)
+
+
+def _are_plain(tensors: tuple[Tensor | None, ...]) -> bool:
+    """Whether there is nothing to broadcast or convert, as in most calls, where it takes time."""
+    segments, *per_segment, color, background = tensors
+    shape, dtype = segments.shape[:-1], segments.dtype
+    if color is not None or background is not None or dtype.itemsize < 4:
+        return False
+    return all(x is None or (x.shape == shape and x.dtype == dtype) for x in per_segment)
+
+
+def _bring_together(
+    given: tuple[Tensor | None, ...],
+) -> tuple[tuple[Tensor | None, ...], torch.dtype]:
+    """Return the tensors with common batch dimensions and dtype, and the canvas's dtype."""
+    tensors = dict(zip(Scene._fields, given, strict=False))
     _broadcast(tensors)
     segments = tensors["segments"]
-
     canvas_dtype = segments.dtype
     if canvas_dtype in (torch.float16, torch.bfloat16):
         segments = tensors["segments"] = segments.float()
@@ -83,15 +100,7 @@ def check_scene(
     for name, tensor in tensors.items():
         if tensor is not None and tensor.dtype != segments.dtype:
             tensors[name] = tensor.to(segments.dtype)
-    return Scene(
-        **tensors,
-        rows=rows,
-        columns=columns,
-        coverage=coverage,
-        composite=composite,
-        tolerance=tolerance,
-        canvas_dtype=canvas_dtype,
-    )
+    return tuple(tensors.values()), canvas_dtype
 
 
 def _check_segments(segments: Tensor) -> None:
@@ -220,8 +229,12 @@ def _broadcast(tensors: dict[str, Tensor | None]) -> None:
 
 
 def _is_integer(value: object) -> bool:
-    return isinstance(value, (Integral, torch.SymInt)) and not isinstance(value, bool)
+    return type(value) is int or (
+        isinstance(value, (Integral, torch.SymInt)) and not isinstance(value, bool)
+    )
 
 
 def _is_number(value: object) -> bool:
-    return isinstance(value, (Real, torch.SymFloat, torch.SymInt)) and not isinstance(value, bool)
+    return type(value) is float or (
+        isinstance(value, (Real, torch.SymFloat, torch.SymInt)) and not isinstance(value, bool)
+    )

@@ -137,19 +137,11 @@ def draw_segments(scene: Scene) -> Tensor:
     """Run the fused op on a checked scene, differentiably."""
     compiling = torch.compiler.is_compiling()
     absent = scene.segments.new_empty(0)
-    given = (
-        scene.segments,
-        scene.softness,
-        scene.width,
-        scene.intensity,
-        scene.color,
-        scene.background,
-    )
-    tensors = tuple(
+    tensors = [
         # Dynamo refuses one tensor as two arguments; in eager mode a new one costs a microsecond.
         (scene.segments.new_empty(0) if compiling else absent) if x is None else x
-        for x in given
-    )
+        for x in scene[:_TENSORS]
+    ]
     args = (
         *tensors,
         scene.rows,
@@ -160,6 +152,6 @@ def draw_segments(scene: Scene) -> Tensor:
     )
     if not compiling and torch._C._are_functorch_transforms_active():
         return _DrawSegmentsFunctorch.apply(*args)
-    if torch.is_grad_enabled() and any(x.requires_grad for x in tensors):
+    if torch.is_grad_enabled() and any([x.requires_grad for x in tensors]):  # noqa: C419 - faster
         return _DrawSegments.apply(*args)
     return _forward(*args)
