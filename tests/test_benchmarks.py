@@ -41,8 +41,9 @@ def test_short_segments_have_their_length(module):
 
 
 def test_a_contender_that_needs_too_much_memory_is_reported_and_not_run(module, monkeypatch):
-    for name in ("contenders", "validation"):
-        monkeypatch.setattr(module(name), "MEMORY_LIMIT", 100.0)
+    # All are imported first: one that takes the limit over from another would keep this one.
+    for changed in [module(name) for name in ("contenders", "validation")]:
+        monkeypatch.setattr(changed, "MEMORY_LIMIT", 100.0)
     effort = module("timing").Effort(rounds=2, seconds=0.01)
     only = ["reference, eager", "one window, eager"]
     rows = module("bench_draw").bench("call", effort, "cpu", only, with_memory=False)

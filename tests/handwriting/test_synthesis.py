@@ -1,7 +1,6 @@
 """Writing: every character once and in order, the same from the same seed, and neat when asked."""
 
 import math
-import os
 import subprocess
 import sys
 
@@ -193,24 +192,18 @@ def test_a_text_that_is_too_long_or_has_a_letter_is_refused():
         write("12x")
 
 
-def test_writing_needs_little_time_beyond_importing_torch(tmp_path):
+def test_writing_imports_nothing_that_takes_long_beside_torch(tmp_path):
     pytest.importorskip("PIL.Image")
-
-    def seconds(*arguments):
-        """Of processor time, which other processes do not change much."""
-        code = (
-            "import resource, subprocess, sys\n"
-            "subprocess.run(sys.argv[1:], check=True, capture_output=True)\n"
-            "used = resource.getrusage(resource.RUSAGE_CHILDREN)\n"
-            "print(used.ru_utime + used.ru_stime)"
-        )
-        command = [sys.executable, "-c", code, sys.executable, *arguments]
-        # As many threads as a user has, whatever the tests are told.
-        environment = {k: v for k, v in os.environ.items() if not k.endswith("_NUM_THREADS")}
-        options = {"capture_output": True, "text": True, "cwd": tmp_path, "env": environment}
-        done = subprocess.run(command, check=True, **options)
-        return float(done.stdout)
-
-    command = "-m", "handwriting", "write", "31415 926", "--out", "pi.svg", "--png", "--gif"
-    assert seconds(*command) - seconds("-c", "import torch") < 2.0
+    code = (
+        "import sys; from handwriting.cli import main; status = main(sys.argv[1:])\n"
+        "print(status, *{name.partition('.')[0] for name in sys.modules})\n"
+        "print(*(name for name in sys.modules if name in ('torch._dynamo', 'torch._inductor')))"
+    )
+    command = "write", "31415 926", "--out", "pi.svg", "--png", "--gif"
+    options = {"capture_output": True, "text": True, "cwd": tmp_path}
+    done = subprocess.run([sys.executable, "-c", code, *command], check=True, **options)
+    *_, loaded, compilers = done.stdout.split("\n")[:-1]
+    assert loaded.startswith("0 ") and "torch" in loaded.split() and not compilers
+    slow = {"cv2", "h5py", "matplotlib", "mlxtend", "pandas", "scipy", "sklearn", "tensorboard"}
+    assert not slow & set(loaded.split())
     assert {path.name for path in tmp_path.iterdir()} == {"pi.svg", "pi.png", "pi.gif"}
