@@ -221,8 +221,13 @@ def test_bad_options_are_refused_by_name(tmp_path):
 
 def test_the_command_serves_until_ctrl_c(path):
     command = [sys.executable, "-u", "-m", "handwriting", "collect", "--out", str(path)]
+    # A shell starts what runs in its background with Ctrl-C ignored, and children inherit that.
     with subprocess.Popen(
-        [*command, "--port", "0"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        [*command, "--port", "0"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     ) as process:
         try:
             url = process.stdout.readline().split()[2]
