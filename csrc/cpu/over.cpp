@@ -6,6 +6,8 @@
 // top. Long logs are cut into groups, with a copy of the band's canvas where each begins. A
 // segment's sums over each band are kept and added in the order of the bands.
 #include <algorithm>
+#include <memory>
+#include <numeric>
 
 #include "gather.h"
 #include "passes.h"
@@ -17,47 +19,85 @@ namespace {
 constexpr int64_t kBandRows = 32;
 constexpr int64_t kLogNumbers = 1 << 20;  // of a group; one segment may go beyond
 
-// The bands that each segment reaches, and where its sums for them are kept.
+// Which segments reach each band, in their order, and where their sums over it are kept.
 template <class T>
 struct Plan {
+  struct Member {
+    int64_t segment, record;
+  };
+
   int64_t bands;
-  std::vector<int64_t> first_band, first_record;  // (batch * count,), and one more record
-  std::vector<uint8_t> item_valid;                // (batch,)
-  std::vector<SegmentSums> records;
+  std::vector<uint8_t> item_valid;    // (batch,)
+  std::vector<int64_t> first_record;  // (batch * count + 1,)
+  std::vector<int64_t> first_member;  // (batch * bands + 1,)
+  std::vector<Member> members;
+  std::vector<SegmentSums> records;        // a segment's next to each other
   std::vector<double> color_records;       // (records, channels), empty without colors
   std::vector<double> background_records;  // (batch, bands, channels)
 
   explicit Plan(const DrawSegmentsParams<T>& p)
       : bands((p.rows + kBandRows - 1) / kBandRows),
-        first_band(p.batch * p.count),
-        first_record(p.batch * p.count + 1),
         item_valid(p.batch, 1),
+        first_record(p.batch * p.count + 1),
+        first_member(p.batch * bands + 1),
         background_records(p.batch * bands * p.channels) {
-    int64_t count = 0;
+    std::vector<Range> reached(p.batch * p.count);  // bands
     for (int64_t at = 0; at < p.batch * p.count; ++at) {
+      const int64_t item = at / p.count;
       const Segment<T> s = segment_at(p, at);
       const bool finite = !p.intensity || 0 * p.intensity[at] == 0;
-      if (!s.valid || !finite) item_valid[at / p.count] = 0;
+      if (!s.valid || !finite) item_valid[item] = 0;
       const Range rows = row_support(s, {0, p.rows}), columns = column_support(s, {0, p.columns});
-      const bool reaches = s.valid && !rows.empty() && !columns.empty();
-      first_record[at] = count;
-      first_band[at] = reaches ? rows.begin / kBandRows : 0;
-      if (reaches) count += (rows.end - 1) / kBandRows - first_band[at] + 1;
+      if (s.valid && !rows.empty() && !columns.empty()) {
+        reached[at] = {rows.begin / kBandRows, (rows.end - 1) / kBandRows + 1};
+      }
+      const Range mine = reached[at];
+      first_record[at + 1] = first_record[at] + mine.end - mine.begin;
+      for (int64_t band = mine.begin; band < mine.end; ++band) {
+        ++first_member[item * bands + band + 1];
+      }
     }
-    first_record[p.batch * p.count] = count;
+    const int64_t count = first_record.back();
+    std::partial_sum(first_member.begin(), first_member.end(), first_member.begin());
+    members.resize(count);
+    std::vector<int64_t> next(first_member.begin(), first_member.end() - 1);
+    for (int64_t at = 0; at < p.batch * p.count; ++at) {
+      const Range mine = reached[at];
+      for (int64_t band = mine.begin; band < mine.end; ++band) {
+        members[next[at / p.count * bands + band]++] = {at, first_record[at] + band - mine.begin};
+      }
+    }
     records.resize(count);
     color_records.resize(p.color ? count * p.channels : 0);
   }
-
-  // Where the sums of segment `at` over a band are kept, or -1 if it does not reach the band.
-  int64_t record(int64_t at, int64_t band) const {
-    const int64_t nth = band - first_band[at];
-    return nth >= 0 && nth < first_record[at + 1] - first_record[at] ? first_record[at] + nth : -1;
-  }
 };
 
-struct LogEntry {
-  int64_t segment, start;
+// What segments find below them, a chunk after the other: (chunks, channels, kLanes). Unlike a
+// vector it leaves what it grows by as it is.
+template <class T>
+class Log {
+ public:
+  SOFTRASTER_INLINE void clear() { size_ = 0; }
+  SOFTRASTER_INLINE int64_t size() const { return size_; }
+  SOFTRASTER_INLINE const T* from(int64_t start) const { return numbers_.get() + start; }
+
+  SOFTRASTER_INLINE T* grow(int64_t count) {
+    if (size_ + count > room_) make_room(count);
+    T* const added = numbers_.get() + size_;
+    size_ += count;
+    return added;
+  }
+
+ private:
+  __attribute__((noinline)) void make_room(int64_t count) {
+    room_ = 2 * room_ + count;
+    std::unique_ptr<T[]> larger(new T[room_]);
+    std::copy_n(numbers_.get(), size_, larger.get());
+    numbers_ = std::move(larger);
+  }
+
+  std::unique_ptr<T[]> numbers_;
+  int64_t size_ = 0, room_ = 0;
 };
 
 // A band while it is drawn and taken apart. Planes of (rows, columns) pixels, `size` apart.
@@ -67,8 +107,8 @@ struct BandState {
   Range rows;
   int64_t first_pixel, size;
   std::vector<T> canvas, light;  // light: how much of it passes what lies above
-  std::vector<T> log;            // (chunks, channels, kLanes)
-  std::vector<LogEntry> entries;
+  Log<T> log;
+  std::vector<int64_t> starts;  // in the log, of the group's members
 };
 
 template <class T>
@@ -96,23 +136,42 @@ struct OverGrads {
     below += channels * kLanes;
   }
 
+  SOFTRASTER_INLINE void load_all(int64_t pixel, const T* coverage, T* out, T* weights) {
+    T passing[kLanes], sum[kLanes] = {};
+    copy_lanes(light + (pixel - first_pixel), passing);
+    for (int64_t c = 0; c < channels; ++c) {
+      const T ink = color ? color[c] : T(1);
+      T weight[kLanes], found[kLanes];
+      copy_lanes(grad + c * stride + pixel, weight);
+      copy_lanes(below + c * kLanes, found);
+      for (int lane = 0; lane < kLanes; ++lane) {
+        weight[lane] *= passing[lane];
+        sum[lane] += weight[lane] * (ink - found[lane]);
+      }
+      if (weights) copy_lanes(weight, weights + c * kLanes);
+    }
+    copy_lanes(sum, out);
+    for (int lane = 0; lane < kLanes; ++lane) passing[lane] *= T(1) - intensity * coverage[lane];
+    copy_lanes(passing, light + (pixel - first_pixel));
+    below += channels * kLanes;
+  }
+
   SOFTRASTER_INLINE void operator()(int64_t pixel, int64_t lanes, const T* coverage, T* out,
                                     T* weights) {
+    if (lanes >= kLanes) return load_all(pixel, coverage, out, weights);
     for (int lane = 0; lane < kLanes; ++lane) out[lane] = 0;
-    if (lanes >= kLanes) return load(pixel, kLanes, coverage, out, weights);
     for (int64_t at = 0; weights && at < channels * kLanes; ++at) weights[at] = 0;
     load(pixel, lanes, coverage, out, weights);
   }
 };
 
-// Adds segment `at` to the block, if it reaches the band.
-template <class T>
+// Adds segment `at`, which reaches the band, to the block.
+template <bool with_grads, class T>
 SOFTRASTER_INLINE void add_segment(const DrawSegmentsParams<T>& p, int64_t at, Range rows,
-                                   const Plan<T>& plan, int64_t band, const Pixels<T>& pixels,
-                                   Block<T>& block) {
-  if (plan.record(at, band) < 0) return;
+                                   const Pixels<T>& pixels, Block<T>& block) {
   const Segment<T> s = segment_at(p, at);
-  block.template add<true>(at, s, row_support(s, rows), column_support(s, {0, p.columns}), pixels);
+  block.template add<with_grads>(at, s, row_support(s, rows), column_support(s, {0, p.columns}),
+                                 pixels);
 }
 
 // Draws a segment onto the band, logging what it finds there.
@@ -120,17 +179,28 @@ template <class T>
 SOFTRASTER_INLINE void draw_onto(const DrawSegmentsParams<T>& p, ReadySegment<T>& ready,
                                  BandState<T>& state) {
   const T* color = p.color ? p.color + ready.at * p.channels : nullptr;
-  state.entries.push_back({ready.at, static_cast<int64_t>(state.log.size())});
+  state.starts.push_back(state.log.size());
   with_kind(ready.s, [&](auto kind) SOFTRASTER_INLINE_LAMBDA {
     cover_segment<kind.value>(
         ready, intensity_at(p, ready.at), p.columns,
         [&](int64_t pixel, const T* coverage, int64_t lanes) SOFTRASTER_INLINE_LAMBDA {
           T* canvas = state.canvas.data() + pixel - state.first_pixel;
-          const size_t start = state.log.size();
-          state.log.resize(start + p.channels * kLanes);
+          T* const below = state.log.grow(p.channels * kLanes);
+          if (lanes >= kLanes) {
+            for (int64_t c = 0; c < p.channels; ++c) {
+              const T ink = color ? color[c] : T(1);
+              T found[kLanes];
+              copy_lanes(canvas + c * state.size, found);
+              copy_lanes(found, below + c * kLanes);
+              for (int lane = 0; lane < kLanes; ++lane) {
+                found[lane] = over(found[lane], coverage[lane], ink);
+              }
+              copy_lanes(found, canvas + c * state.size);
+            }
+            return;
+          }
           for (int64_t c = 0; c < p.channels; ++c) {
-            std::copy_n(canvas + c * state.size, std::min<int64_t>(lanes, kLanes),
-                        state.log.data() + start + c * kLanes);
+            std::copy_n(canvas + c * state.size, lanes, below + c * kLanes);
           }
           merge_chunk(Merge::kOver, coverage, lanes, 0, color,
                       ChunkCanvas<T>{canvas, nullptr, nullptr, state.size, p.channels});
@@ -140,7 +210,7 @@ SOFTRASTER_INLINE void draw_onto(const DrawSegmentsParams<T>& p, ReadySegment<T>
 
 template <class T>
 SOFTRASTER_INLINE void take_apart(const DrawSegmentsParams<T>& p, const DrawSegmentsGrads<T>& g,
-                                  ReadySegment<T>& ready, int64_t log_start,
+                                  ReadySegment<T>& ready, int64_t log_start, int64_t record,
                                   const Workspace<T>& work, BandState<T>& state, Plan<T>& plan) {
   const int64_t at = ready.at;
   OverGrads<T> pixel_grads = {p.channels,
@@ -150,30 +220,30 @@ SOFTRASTER_INLINE void take_apart(const DrawSegmentsParams<T>& p, const DrawSegm
                               p.color ? p.color + at * p.channels : nullptr,
                               intensity_at(p, at),
                               state.light.data(),
-                              state.log.data() + log_start};
+                              state.log.from(log_start)};
   SegmentSums sums = {};
   std::fill_n(work.color_sums, p.color ? p.channels : 0, 0.0);
   with_kind(ready.s, [&](auto kind) SOFTRASTER_INLINE_LAMBDA {
     gather_segment<kind.value>(ready, p.columns, work, pixel_grads, sums);
   });
-  const int64_t record = plan.record(at, state.band);
   plan.records[record] = sums;
   if (p.color) {
     std::copy_n(work.color_sums, p.channels, plan.color_records.data() + record * p.channels);
   }
 }
 
-// Draws segments from `begin` on, until `end` or until the log is long; returns where it stopped.
+// Draws members of the band from `begin` on, until `end` or until the log is long; returns where it
+// stopped.
 template <class T>
 SOFTRASTER_INLINE int64_t draw_group(const DrawSegmentsParams<T>& p, int64_t begin, int64_t end,
                                      const Workspace<T>& work, BandState<T>& state,
                                      const Plan<T>& plan) {
   state.log.clear();
-  state.entries.clear();
+  state.starts.clear();
   int64_t next = begin;
   const auto add_next = [&]() SOFTRASTER_INLINE_LAMBDA {
-    if (next == end || static_cast<int64_t>(state.log.size()) >= kLogNumbers) return false;
-    add_segment(p, next++, state.rows, plan, state.band, {}, *work.block);
+    if (next == end || state.log.size() >= kLogNumbers) return false;
+    add_segment<false>(p, plan.members[next++].segment, state.rows, {}, *work.block);
     return true;
   };
   for_ready(*work.block, add_next,
@@ -181,46 +251,86 @@ SOFTRASTER_INLINE int64_t draw_group(const DrawSegmentsParams<T>& p, int64_t beg
   return next;
 }
 
+// Takes the group of members from `begin` on apart, the last one first.
 template <class T>
-SOFTRASTER_INLINE void band_backward(const DrawSegmentsParams<T>& p, const DrawSegmentsGrads<T>& g,
-                                     const Workspace<T>& work, BandState<T>& state, Plan<T>& plan) {
+SOFTRASTER_INLINE void take_group_apart(const DrawSegmentsParams<T>& p,
+                                        const DrawSegmentsGrads<T>& g, int64_t begin,
+                                        const Workspace<T>& work, BandState<T>& state,
+                                        Plan<T>& plan) {
+  const Pixels<T> pixels = pixels_of(g.grad_canvas + state.item * p.channels * p.pixels(), p);
+  int64_t left = static_cast<int64_t>(state.starts.size()), taken = left;
+  const auto add_next = [&]() SOFTRASTER_INLINE_LAMBDA {
+    if (left == 0) return false;
+    add_segment<true>(p, plan.members[begin + --left].segment, state.rows, pixels, *work.block);
+    return true;
+  };
+  for_ready(*work.block, add_next, [&](ReadySegment<T>& ready) SOFTRASTER_INLINE_LAMBDA {
+    --taken;
+    take_apart(p, g, ready, state.starts[taken], plan.members[begin + taken].record, work, state,
+               plan);
+  });
+}
+
+// The light that falls on the background, times the canvas's gradient, summed over the band.
+template <class T>
+SOFTRASTER_INLINE double background_sum(const T* grad, const std::vector<T>& light) {
+  constexpr size_t kTurn = 1024;  // numbers that are added up in T
+  double sum = 0;
+  for (size_t begin = 0; begin < light.size(); begin += kTurn) {
+    const size_t end = std::min(light.size(), begin + kTurn);
+    T lanes[2 * kLanes] = {};
+    size_t at = begin;
+    for (; at + 2 * kLanes <= end; at += 2 * kLanes) {
+      for (int lane = 0; lane < 2 * kLanes; ++lane) {
+        lanes[lane] += grad[at + lane] * light[at + lane];
+      }
+    }
+    for (; at < end; ++at) lanes[0] += grad[at] * light[at];
+    for (const T lane : lanes) sum += lane;
+  }
+  return sum;
+}
+
+template <class T>
+SOFTRASTER_INLINE void fill_background(const DrawSegmentsParams<T>& p, BandState<T>& state) {
   for (int64_t c = 0; c < p.channels; ++c) {
     const T ground = p.background ? p.background[state.item * p.channels + c] : T(0);
     std::fill_n(state.canvas.data() + c * state.size, state.size, ground);
   }
+}
+
+template <class T>
+SOFTRASTER_INLINE void band_backward(const DrawSegmentsParams<T>& p, const DrawSegmentsGrads<T>& g,
+                                     const Workspace<T>& work, BandState<T>& state, Plan<T>& plan) {
+  const int64_t task = state.item * plan.bands + state.band;
+  const int64_t begin = plan.first_member[task], end = plan.first_member[task + 1];
+  fill_background(p, state);
   std::fill(state.light.begin(), state.light.end(), T(1));
-  const int64_t end = (state.item + 1) * p.count;
-  std::vector<int64_t> groups = {state.item * p.count};
-  std::vector<T> copies;  // of the canvas where each group begins
-  do {
-    copies.insert(copies.end(), state.canvas.begin(), state.canvas.end());
+  std::vector<int64_t> groups = {begin};
+  std::vector<T> copies;  // of the canvas where each group but the first begins
+  while (groups.back() < end) {
+    if (groups.back() > begin) {
+      copies.insert(copies.end(), state.canvas.begin(), state.canvas.end());
+    }
     groups.push_back(draw_group(p, groups.back(), end, work, state, plan));
-  } while (groups.back() < end);
+  }
   for (size_t group = groups.size() - 1; group-- > 0;) {
     if (groups[group + 1] < end) {  // the last one's log is there
-      std::copy_n(copies.data() + group * state.canvas.size(), state.canvas.size(),
-                  state.canvas.data());
+      if (group == 0) {
+        fill_background(p, state);
+      } else {
+        std::copy_n(copies.data() + (group - 1) * state.canvas.size(), state.canvas.size(),
+                    state.canvas.data());
+      }
       draw_group(p, groups[group], groups[group + 1], work, state, plan);
     }
-    const Pixels<T> pixels = pixels_of(g.grad_canvas + state.item * p.channels * p.pixels(), p);
-    size_t left = state.entries.size(), taken = left;
-    const auto add_next = [&]() SOFTRASTER_INLINE_LAMBDA {
-      if (left == 0) return false;
-      add_segment(p, state.entries[--left].segment, state.rows, plan, state.band, pixels,
-                  *work.block);
-      return true;
-    };
-    for_ready(*work.block, add_next, [&](ReadySegment<T>& ready) SOFTRASTER_INLINE_LAMBDA {
-      take_apart(p, g, ready, state.entries[--taken].start, work, state, plan);
-    });
+    take_group_apart(p, g, groups[group], work, state, plan);
   }
+  if (!g.grad_background) return;
   const T* grad = g.grad_canvas + state.item * p.channels * p.pixels() + state.first_pixel;
-  double* background =
-      plan.background_records.data() + (state.item * plan.bands + state.band) * p.channels;
   for (int64_t c = 0; c < p.channels; ++c) {
-    for (int64_t at = 0; at < state.size; ++at) {
-      background[c] += grad[c * p.pixels() + at] * state.light[at];
-    }
+    plan.background_records[task * p.channels + c] =
+        background_sum(grad + c * p.pixels(), state.light);
   }
 }
 
