@@ -1,6 +1,11 @@
 # make demo: install into .venv, train a writer on what digits there are, write a number, trace its
 # picture, and show all three on one sheet.
 # make test: install into .venv and run the tests. Both can be run again.
+# make test-slow: the tests that take minutes too.
+# make fuzz: a million random calls of the op against the reference, in two processes.
+# make sanitize: the op's tests and fuzzed calls on a build with AddressSanitizer and UBSan.
+# make coverage: the tests, and which lines of softraster and handwriting they leave out.
+# make mutate: small changes to the drawing calls, losses and metrics, each of which tests must notice.
 
 PYTHON ?= python3
 VENV ?= .venv
@@ -10,13 +15,14 @@ DEMO_MINUTES ?= 7
 # Half the post's units at twice its step size: most digits are legible within those minutes.
 DEMO_TRAIN ?= --units 256 --lr 1e-3 --epochs 100
 DEMO_OUT ?= runs/demo
+FUZZ_CALLS ?= 1000000
 
 BIN := $(VENV)/bin
 STAMP := $(VENV)/installed
 CPP := $(wildcard csrc/*.h csrc/*.cpp csrc/*/*.h csrc/*/*.cpp csrc/*/*.cu)
 CPP_TESTS := $(wildcard tests/*/*.h tests/*/*.cpp tests/*/*.cu)
 
-.PHONY: demo test lint format bench clean
+.PHONY: demo test test-slow fuzz sanitize coverage mutate lint format bench clean
 
 demo: $(STAMP)
 	$(BIN)/python -m handwriting train --out $(DEMO_OUT) $(DEMO_TRAIN) --minutes $(DEMO_MINUTES)
@@ -25,6 +31,25 @@ demo: $(STAMP)
 
 test: $(STAMP)
 	$(BIN)/python -m pytest
+
+test-slow: $(STAMP)
+	$(BIN)/python -m pytest --long
+
+fuzz: $(STAMP)
+	$(BIN)/python tests/fuzz.py --calls $(FUZZ_CALLS) --processes 2
+
+sanitize: $(STAMP)
+	$(BIN)/python tests/sanitize.py
+
+# Of sub-processes and workers too: see [tool.coverage.run].
+coverage: $(STAMP)
+	$(BIN)/coverage erase
+	$(BIN)/coverage run -m pytest
+	$(BIN)/coverage combine --quiet
+	$(BIN)/coverage report
+
+mutate: $(STAMP)
+	$(BIN)/python tests/mutate.py
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

@@ -1,12 +1,13 @@
 """Build softraster where there is a GPU, then test, check and time its CUDA kernels; write reports.
 
-    scripts/gpu_check.sh FOLDER
+    scripts/gpu_check.sh FOLDER [fuzz]
 
-Installs into build/gpu_check, which is on no other path, and needs no network. Each step has a time
-limit, none stops the next, and all end within nine minutes. FOLDER receives report.json, report.txt
-and the logs. Status: 0 if every step passed, 1 if not, 2 without a GPU. A step whose tool is not
-installed is "not available", which is not passed. In a copy without .git, SOFTRASTER_COMMIT names
-the commit for the reports.
+With "fuzz", random calls (tests/fuzz.py) take the place of tests and benchmarks: on the GPU as it
+is, and under compute-sanitizer. Installs into build/gpu_check, which is on no other path, and needs
+no network. Each step has a time limit, none stops the next, and all end within nine minutes. FOLDER
+receives report.json, report.txt and the logs. Status: 0 if every step passed, 1 if not, 2 without a
+GPU. A step whose tool is not installed is "not available", which is not passed. In a copy without
+.git, SOFTRASTER_COMMIT names the commit for the reports.
 """
 
 from __future__ import annotations
@@ -205,8 +206,8 @@ def tool(name: str) -> str | None:
     return shutil.which(name, path=os.pathsep.join([os.environ.get("PATH", ""), f"{home}/bin"]))
 
 
-def run_steps(checker: Checker) -> None:
-    """Run all steps, the telling ones first."""
+def build_steps(checker: Checker) -> None:
+    """Build, and see whether the build loads."""
     python, run = sys.executable, checker.run
     pip = [python, "-m", "pip", "--disable-pip-version-check", "install", "-v"]
     build = [*pip, "--no-build-isolation", "--no-deps", "--target", str(SITE), str(ROOT)]
@@ -216,24 +217,40 @@ def run_steps(checker: Checker) -> None:
     run("the build loads", installed, "build.log", 60, by_status)
     if checker.steps[-1].outcome != "passed":
         checker.stopped = "there is nothing to check"  # but perhaps another build, elsewhere
+
+
+def sanitize(checker: Checker, name: str, script: list[str], log: str, limit: float) -> None:
+    """Run a Python script under one of compute-sanitizer's tools."""
+    command = None
+    if sanitizer := tool("compute-sanitizer"):
+        # All our kernels bear the name of their namespace; those of torch would take minutes.
+        options = ["--kernel-name", "kernel_substring=softraster", "--report-api-errors", "no"]
+        command = [sanitizer, "--tool", name, "--error-exitcode", "9", *options]
+        command += ["--target-processes", "all", sys.executable, *script]
+    # Without torch's pools each tensor has bounds of its own.
+    given = {"PYTORCH_NO_CUDA_MEMORY_CACHING": "1"}
+    checker.run(f"compute-sanitizer {name}", command, log, limit, by_sanitizer, **given)
+
+
+def fuzz_steps(checker: Checker) -> None:
+    """Make random calls: many as they are, fewer under each tool."""
+    script = [str(ROOT / "tests" / "fuzz.py"), "--cuda"]
+    plain = [sys.executable, *script, "--calls", "20000", "--processes", "4"]
+    checker.run("random calls", plain, "fuzz.log", 150, by_status)
+    for name, calls in (("memcheck", 3000), ("racecheck", 2000), ("initcheck", 2000)):
+        sanitize(checker, name, [*script, "--calls", str(calls)], "fuzz.log", 110)
+
+
+def check_steps(checker: Checker) -> None:
+    """Test, check and time, the telling steps first."""
+    python, run = sys.executable, checker.run
     pytest = [python, "-m", "pytest", "-c", str(ROOT / "pyproject.toml"), "--rootdir", str(ROOT)]
     pytest += ["-p", "no:cacheprovider", "-q", "-m", "cuda", f"--junitxml={WORK / 'tests.xml'}"]
     pytest += ["--continue-on-collection-errors", "--ignore", str(ROOT / "tests" / "handwriting")]
     run("tests on the GPU", [*pytest, str(ROOT / "tests")], "tests.log", 200, by_tests)
-
-    def sanitize(name: str) -> None:
-        command = None
-        if sanitizer := tool("compute-sanitizer"):
-            # All our kernels bear the name of their namespace; those of torch would take minutes.
-            options = ["--kernel-name", "kernel_substring=softraster", "--report-api-errors", "no"]
-            command = [sanitizer, "--tool", name, "--error-exitcode", "9", *options]
-            command += [python, str(ROOT / "scripts" / "gpu_scenes.py")]
-        # Without torch's pools each tensor has bounds of its own.
-        given = {"PYTORCH_NO_CUDA_MEMORY_CACHING": "1"}
-        run(f"compute-sanitizer {name}", command, "sanitizers.log", 75, by_sanitizer, **given)
-
-    sanitize("memcheck")
-    sanitize("racecheck")
+    scenes = [str(ROOT / "scripts" / "gpu_scenes.py")]
+    sanitize(checker, "memcheck", scenes, "sanitizers.log", 75)
+    sanitize(checker, "racecheck", scenes, "sanitizers.log", 75)
     bench = [python, str(ROOT / "benchmarks" / "bench_draw.py"), "--device", "cuda"]
     bench += ["--workloads", "W8", "W7", "W6", "W4", "W1", "W2", "call", "W3", "W5"]
     bench += ["--seconds", "0.4", "--json", str(WORK / "benchmarks.json")]
@@ -241,8 +258,8 @@ def run_steps(checker: Checker) -> None:
     cuobjdump, library = tool("cuobjdump"), next(SITE.glob("softraster/_C*.so"), None)
     resources = [cuobjdump, "--dump-resource-usage", str(library)] if cuobjdump else None
     run("resources of the kernels", resources, "resources.log", 60, by_resources)
-    sanitize("synccheck")
-    sanitize("initcheck")
+    sanitize(checker, "synccheck", scenes, "sanitizers.log", 75)
+    sanitize(checker, "initcheck", scenes, "sanitizers.log", 75)
 
 
 def environment() -> dict:
@@ -302,15 +319,16 @@ def report(result: dict) -> str:
 
 def main() -> int:
     """Run from the command line; return the exit status."""
-    if len(sys.argv) != 2:
-        print("usage: gpu_check.py FOLDER", file=sys.stderr)
+    if len(sys.argv) not in (2, 3) or sys.argv[2:] not in ([], ["fuzz"]):
+        print("usage: gpu_check.py FOLDER [fuzz]", file=sys.stderr)
         return 2
     folder = Path(sys.argv[1]).resolve()
     found = environment()
     shutil.rmtree(WORK, ignore_errors=True)
     folder.mkdir(parents=True, exist_ok=True)
     checker = Checker(folder)
-    run_steps(checker)
+    build_steps(checker)
+    (fuzz_steps if sys.argv[2:] else check_steps)(checker)
     result = {"environment": found, "steps": [asdict(step) for step in checker.steps]}
     (folder / "report.json").write_text(json.dumps(result, indent=1) + "\n")
     text = report(result)

@@ -14,6 +14,8 @@ from softraster.curves import (
 )
 from softraster.svg import Drawing, read_svg, to_svg, write_svg
 
+__version__ = "0.1.0"
+
 __all__ = [
     "Drawing",
     "catmull_rom",

@@ -110,10 +110,16 @@ def _check_segments(segments: Tensor) -> None:
         raise TypeError(
             f"segments must be float64, float32, float16 or bfloat16, got {segments.dtype}"
         )
+    _check_layout("segments", segments)
     if segments.dim() < 2 or segments.shape[-1] != 4:
         raise ValueError(
             f"segments must have the shape (..., N, 4), x1 y1 x2 y2, got {tuple(segments.shape)}"
         )
+
+
+def _check_layout(name: str, tensor: Tensor) -> None:
+    if tensor.layout != torch.strided:
+        raise TypeError(f"{name} must be a dense tensor, got one of layout {tensor.layout}")
 
 
 def _check_size(size: int | tuple[int, int]) -> tuple[int, int]:
@@ -144,14 +150,15 @@ def _per_segment(
 ) -> Tensor | None:
     if value is None and name != "softness":
         return None
-    if not isinstance(value, Tensor):
-        if not _is_number(value):
-            raise TypeError(f"{name} must be a number or a tensor, got {type(value).__name__}")
-        if not 0 <= value <= highest or math.isinf(value):
-            bounds = "0 or more, and finite" if math.isinf(highest) else f"from 0 to {highest:g}"
-            raise ValueError(f"{name} must be {bounds}, got {value!r}")
-        return segments.new_full(segments.shape[:-1], value)
-    return _check_tensor(name, value, segments)
+    if isinstance(value, Tensor):
+        return _check_tensor(name, value, segments)
+    if not _is_number(value):
+        raise TypeError(f"{name} must be a number or a tensor, got {type(value).__name__}")
+    number, dtype = _plain(value), _computed_in(segments)
+    if not 0 <= number <= min(highest, torch.finfo(dtype).max):
+        bounds = f"0 or more, and finite in {dtype}" if highest > 1 else "from 0 to 1"
+        raise ValueError(f"{name} must be {bounds}, got {value!r}")
+    return segments.new_full(segments.shape[:-1], number, dtype=dtype)
 
 
 def _check_color(color: Tensor | None, segments: Tensor) -> Tensor | None:
@@ -176,11 +183,16 @@ def _check_background(
             raise TypeError(
                 f"background must be a number or a tensor, got {type(background).__name__}"
             )
-        if not math.isfinite(background):
+        number, dtype = _plain(background), _computed_in(segments)
+        if not abs(number) <= torch.finfo(dtype).max:
             raise ValueError(f"background must be finite, got {background!r}")
-        return segments.new_full((1 if color is None else color.shape[-1],), background)
+        return segments.new_full((1 if color is None else color.shape[-1],), number, dtype=dtype)
     background = _check_tensor("background", background, segments)
     return background[..., None] if color is None or background.dim() == 0 else background
+
+
+def _computed_in(segments: Tensor) -> torch.dtype:
+    return segments.dtype if segments.dtype.itemsize >= 4 else torch.float32
 
 
 def _check_tensor(name: str, value: Tensor, segments: Tensor) -> Tensor:
@@ -194,6 +206,7 @@ def _check_tensor(name: str, value: Tensor, segments: Tensor) -> Tensor:
         raise TypeError(
             f"{name} must have the dtype of segments, {segments.dtype}, got {value.dtype}"
         )
+    _check_layout(name, value)
     return value
 
 
@@ -238,3 +251,13 @@ def _is_number(value: object) -> bool:
     return type(value) is float or (
         isinstance(value, (Real, torch.SymFloat, torch.SymInt)) and not isinstance(value, bool)
     )
+
+
+def _plain(number: Real) -> float:
+    """Return a number of any type, a fraction or NumPy's, as one that torch takes."""
+    if isinstance(number, (float, int, torch.SymFloat, torch.SymInt)):
+        return number
+    try:
+        return float(number)
+    except OverflowError:  # a fraction that is larger than any float
+        return math.inf

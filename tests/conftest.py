@@ -1,6 +1,7 @@
 """The device that a test runs on: the CPU and, where there is one, a GPU. Without one, a skip.
 
-And the CUDA kernels on the CPU, compiled when the first test asks for them.
+And the CUDA kernels on the CPU, compiled when the first test asks for them; and --long, without
+which the tests marked long are skipped.
 """
 
 import pytest
@@ -36,11 +37,18 @@ def sanitized():
     return build(sanitize=True)
 
 
-def pytest_collection_modifyitems(items):
-    """Skip what is marked cuda where there is no GPU."""
-    if torch.cuda.is_available():
-        return
-    skip = pytest.mark.skip(reason="needs a GPU")
+def pytest_addoption(parser):
+    parser.addoption("--long", action="store_true", help="also run the tests marked long")
+
+
+def pytest_collection_modifyitems(config, items):
+    """Skip what is marked cuda where there is no GPU, and what is marked long without --long."""
+    skips = {}
+    if not torch.cuda.is_available():
+        skips["cuda"] = pytest.mark.skip(reason="needs a GPU")
+    if not config.getoption("--long"):
+        skips["long"] = pytest.mark.skip(reason="takes minutes: pytest --long")
     for item in items:
-        if item.get_closest_marker("cuda"):
-            item.add_marker(skip)
+        for marker, skip in skips.items():
+            if item.get_closest_marker(marker):
+                item.add_marker(skip)

@@ -1,5 +1,6 @@
 """What the build does under its variables, and with which toolkit; what a source archive holds."""
 
+import importlib.metadata
 import importlib.util
 import os
 import subprocess
@@ -8,6 +9,8 @@ import tarfile
 from pathlib import Path
 
 import pytest
+
+import softraster
 
 ROOT = Path(__file__).parent.parent
 
@@ -134,3 +137,7 @@ def test_without_a_gpu_the_gpu_check_ends_at_once_and_says_so(tmp_path):
     assert done.returncode == 2
     assert len(done.stderr.splitlines()) == 1 and "finds no CUDA device" in done.stderr
     assert not (tmp_path / "report").exists()
+
+
+def test_the_version_of_the_package_is_that_of_its_distribution():
+    assert softraster.__version__ == importlib.metadata.version("softraster")

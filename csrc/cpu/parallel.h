@@ -8,8 +8,10 @@ extern "C" int32_t torch_parallel_for(int64_t begin, int64_t end, int64_t grain,
                                       void (*body)(int64_t, int64_t, void*), void* context);
 extern "C" int32_t torch_get_num_threads(uint32_t* threads);
 
-// The function and all that is inlined into it, once for each instruction set.
-#if defined(__x86_64__) && defined(__linux__) && defined(__GNUC__)
+// The function and all that is inlined into it, once for each instruction set. A build that is not
+// about speed defines this as nothing.
+#if defined(SOFTRASTER_VECTOR_CLONES)
+#elif defined(__x86_64__) && defined(__linux__) && defined(__GNUC__)
 #define SOFTRASTER_VECTOR_CLONES \
   __attribute__((target_clones("arch=x86-64-v4", "arch=x86-64-v3", "default")))
 #else
