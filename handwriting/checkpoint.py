@@ -1,9 +1,10 @@
 """Checkpoints: weights in one file with the config that rebuilds the model.
 
 A safetensors file, so loading one runs no code from it. Its tensors are "writer/NAME" and, for
-going on with training, "optimizer/NAME"; its metadata holds FORMAT, VERSION, a checksum of the
-tensors, which of MODELS it is, and the config and the training state as JSON. What the training
-state means is left to `resuming.py`.
+going on with training, "optimizer/NAME"; its metadata holds FORMAT, VERSION, a checksum of all the
+rest, which of MODELS it is, and the config and the training state as JSON. In files of version 1
+the checksum is of the tensors' names and bytes alone. What the training state means is left to
+`resuming.py`.
 """
 
 from __future__ import annotations
@@ -26,7 +27,8 @@ from handwriting.models.pen import Pen, PenConfig
 from handwriting.models.writer import Writer, WriterConfig
 
 FORMAT = "softraster writer"
-VERSION = 1
+VERSION = 2
+_VERSIONS = ("1", str(VERSION))  # that are read
 
 CHECKPOINT_NAME = "checkpoint.safetensors"  # in the folder of a run
 
@@ -75,12 +77,11 @@ def save(path: Path | str, checkpoint: Checkpoint) -> None:
     metadata = {
         "format": FORMAT,
         "version": str(VERSION),
-        "checksum": checksum(tensors),
         "model": checkpoint.config.model,
         "config": json.dumps(dataclasses.asdict(checkpoint.config)),
         "training": json.dumps(checkpoint.training),
     }
-    write_atomically(Path(path), require("safetensors.torch").save(tensors, metadata))
+    save_tensors(path, tensors, metadata)
 
 
 def load(path: Path | str) -> Checkpoint:
@@ -94,12 +95,13 @@ def load(path: Path | str) -> Checkpoint:
     tensors, metadata = _read(path)
     if metadata.get("format") != FORMAT:
         raise CheckpointError(f"{path}: not a checkpoint of a writer")
-    if metadata.get("version") != str(VERSION):
-        raise CheckpointError(
-            f"{path}: checkpoint version {metadata.get('version')}, this program reads {VERSION}"
-        )
-    if metadata.get("checksum") != checksum(tensors):
-        raise CheckpointError(f"{path}: damaged, the checksum of its tensors is wrong")
+    held = metadata.get("version")
+    if held not in _VERSIONS:
+        known = " and ".join(_VERSIONS)
+        raise CheckpointError(f"{path}: checkpoint version {held}, this program reads {known}")
+    wanted = checksum(tensors) if held == "1" else _seal(tensors, metadata)
+    if metadata.get("checksum") != wanted:
+        raise CheckpointError(f"{path}: damaged, its checksum is wrong")
     groups: dict[str, dict[str, Tensor]] = {"writer": {}, "optimizer": {}}
     try:
         for name, tensor in tensors.items():
@@ -111,6 +113,30 @@ def load(path: Path | str) -> Checkpoint:
     except (KeyError, TypeError, ValueError) as error:
         raise CheckpointError(f"{path}: damaged ({error})") from error
     return Checkpoint(config, groups["writer"], groups["optimizer"], training)
+
+
+def save_tensors(path: Path | str, tensors: dict[str, Tensor], metadata: dict[str, str]) -> None:
+    """Write tensors and texts with a checksum of both.
+
+    Raises:
+        OSError: the file cannot be written.
+    """
+    sealed = {**metadata, "checksum": _seal(tensors, metadata)}
+    write_atomically(Path(path), require("safetensors.torch").save(tensors, sealed))
+
+
+def load_tensors(path: Path | str) -> dict[str, Tensor]:
+    """Read the tensors that `save_tensors` wrote, or another program, whose file has no checksum.
+
+    Raises:
+        OSError: the file cannot be read.
+        CheckpointError: it is damaged.
+    """
+    path = Path(path)
+    tensors, metadata = _read(path)
+    if metadata.get("checksum") not in (None, _seal(tensors, metadata)):
+        raise CheckpointError(f"{path}: damaged, its checksum is wrong")
+    return tensors
 
 
 def load_writer(path: Path | str) -> Writer | Ensemble:
@@ -169,6 +195,16 @@ def checksum(tensors: dict[str, Tensor]) -> str:
     return f"{code:08x}"
 
 
+def _seal(tensors: dict[str, Tensor], metadata: dict[str, str]) -> str:
+    """CRC-32 over names, types, shapes and bytes, and all texts but the checksum, in hex."""
+    facts: list[Any] = [
+        [name, str(tensor.dtype), list(tensor.shape)] for name, tensor in sorted(tensors.items())
+    ]
+    facts += sorted(entry for entry in metadata.items() if entry[0] != "checksum")
+    code = zlib.crc32(checksum(tensors).encode(), zlib.crc32(json.dumps(facts).encode()))
+    return f"{code:08x}"
+
+
 def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     safetensors = require("safetensors")
     path.open("rb").close()  # an OSError that names the file, which safetensors does not promise
@@ -179,3 +215,5 @@ def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     except safetensors.SafetensorError as error:
         reason = " ".join(str(error).split())
         raise CheckpointError(f"{path}: damaged or not a checkpoint ({reason})") from error
+    except OSError as error:
+        raise OSError(f"{path}: cannot be read ({error})") from error

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import sys
 import threading
 from dataclasses import dataclass
 from http import HTTPStatus
@@ -19,6 +20,7 @@ from typing import Any
 
 import numpy as np
 
+from handwriting.files import one_line
 from handwriting.models.writer import CLASSES
 from handwriting.samples import check_drawing, read_drawings, resample, save_samples
 
@@ -26,6 +28,9 @@ HOST = "127.0.0.1"
 
 # Of what is sent at once. A second of a fast pen is 200 points, 4 kB.
 MAX_BYTES = 256 * 1024
+MAX_POINTS = 10_000
+
+_MAX_MESSAGE = 300  # characters: errors repeat what was sent
 
 POINTS = 20  # that a drawing is shown as
 
@@ -94,6 +99,11 @@ class CollectServer(ThreadingHTTPServer):
             raise OSError(f"port {config.port} cannot be used: {error}") from error
         self.url = f"http://{HOST}:{self.server_port}/"
 
+    def handle_error(self, *connection: Any) -> None:
+        """Say nothing of a connection that broke off."""
+        if not isinstance(sys.exc_info()[1], OSError):
+            super().handle_error(*connection)
+
     def counts(self) -> list[int]:
         """How many drawings of each digit the file holds."""
         return np.bincount(self._read()[1], minlength=CLASSES).tolist()
@@ -137,7 +147,7 @@ class _Handler(BaseHTTPRequestHandler):
             ours = {f"{name}:{self.server.server_port}" for name in (HOST, "localhost")}
             origin = self.headers.get("Origin")
             if self.headers.get("Host") not in ours or (
-                origin is not None and origin.removeprefix("http://") not in ours
+                origin is not None and origin not in {f"http://{name}" for name in ours}
             ):
                 raise _Refusal(HTTPStatus.FORBIDDEN, "only this machine's own page is served")
             if self.path not in actions:
@@ -147,7 +157,7 @@ class _Handler(BaseHTTPRequestHandler):
             status, answer = refusal.status, {"error": str(refusal)}
         except (ValueError, OSError) as error:  # the file was changed or cannot be written
             status = HTTPStatus.INTERNAL_SERVER_ERROR
-            answer = {"error": " ".join(str(error).split())}
+            answer = {"error": one_line(error)}
         with contextlib.suppress(ConnectionError):  # a page that was closed meanwhile
             self._send(status, answer)
 
@@ -183,17 +193,25 @@ class _Handler(BaseHTTPRequestHandler):
         length = self.headers.get("Content-Length", "")
         if not length.isdecimal():
             raise _Refusal(HTTPStatus.LENGTH_REQUIRED, "the length of a drawing must be sent")
-        if int(length) > MAX_BYTES:
+        # Python refuses to make an integer of thousands of digits.
+        if len(length) > len(str(MAX_BYTES)) or int(length) > MAX_BYTES:
             raise _Refusal(
                 HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
-                f"a drawing may have {MAX_BYTES} bytes, got {length}",
+                f"a drawing may have {MAX_BYTES} bytes, got {length[:20]}",
             )
         try:
-            sent = json.loads(self.rfile.read(int(length)))
+            body = self.rfile.read(int(length))
+            if len(body) < int(length):
+                raise ValueError(f"{length} bytes were announced, {len(body)} came")
+            sent = json.loads(body)
+            if len(sent["points"]) > MAX_POINTS:
+                raise ValueError(
+                    f"a drawing may have {MAX_POINTS} points, got {len(sent['points'])}"
+                )
             drawing = check_drawing(sent["points"], sent["label"])
             resample(drawing, POINTS)
             return drawing, sent["label"]
         except KeyError as error:
             raise _Refusal(HTTPStatus.BAD_REQUEST, f"the drawing has no {error}") from error
         except (TypeError, ValueError, RecursionError) as error:
-            raise _Refusal(HTTPStatus.BAD_REQUEST, " ".join(str(error).split())) from error
+            raise _Refusal(HTTPStatus.BAD_REQUEST, one_line(error)[:_MAX_MESSAGE]) from error

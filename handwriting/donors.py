@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
+from handwriting.files import one_line, unpack_npz
 from handwriting.formats import SPLITS, StrokeSet
 from handwriting.metrics import check_drawings, sample
 
@@ -200,11 +201,19 @@ def resample(chain: np.ndarray, spacing: float = SPACING) -> np.ndarray:
 
 @lru_cache(maxsize=1)
 def load_styles() -> Donors:
-    """The digits that ship with the package; `places` are the numbers of their styles."""
-    with np.load(STYLES_FILE, allow_pickle=False) as file:
-        strokes = file["strokes"].astype(np.float64)
+    """The digits that ship with the package; `places` are the numbers of their styles.
+
+    Raises:
+        ValueError: their file is damaged.
+        OSError: this copy of the package came without it.
+    """
+    try:
+        arrays = unpack_npz(STYLES_FILE)
+        strokes = arrays["strokes"].astype(np.float64)
         strokes[..., :2] /= 65535
-        return prepare(strokes, file["label"].astype(int), file["style"].astype(int))
+        return prepare(strokes, arrays["label"].astype(int), arrays["style"].astype(int))
+    except (KeyError, TypeError, ValueError) as error:
+        raise ValueError(f"{STYLES_FILE}: no styles ({one_line(error)})") from error
 
 
 def _ready(drawing: np.ndarray, gap: float) -> tuple[np.ndarray, np.ndarray]:

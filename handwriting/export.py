@@ -8,11 +8,9 @@ on, and ranks of torchrun share it out. Formats are left to `formats.py`, measur
 from __future__ import annotations
 
 import hashlib
-import io
 import json
 import shutil
 import warnings
-import zipfile
 from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -29,7 +27,7 @@ from handwriting._extras import require
 from handwriting.checkpoint import load_writer
 from handwriting.data import Digits, Split, load_thinned
 from handwriting.drawing import write_digits
-from handwriting.files import write_atomically
+from handwriting.files import pack_npz, unpack_npz, write_atomically
 from handwriting.formats import SPLITS, StrokeSet, format_of, load_strokes, save_strokes
 from handwriting.pendigits import load_pendigits
 from handwriting.ranks import Ranks, ranks
@@ -102,7 +100,7 @@ def export(config: ExportConfig) -> Path:
     Raises:
         ValueError: the checkpoint, the strokes or the data is damaged.
         OSError: a file cannot be read or written, or another process makes the same file.
-        RuntimeError: another rank has died.
+        LostRankError: another rank has ended.
     """
     config.out.parent.mkdir(parents=True, exist_ok=True)
     with ranks() as team:
@@ -287,19 +285,17 @@ def file_fingerprint(path: Path) -> str:
 
 
 def _write_part(folder: Path, part: _Part, key: str, arrays: dict[str, np.ndarray]) -> None:
-    packed = io.BytesIO()
-    np.savez(packed, key=key, **arrays)
-    write_atomically(folder / part.name, packed.getvalue())
+    write_atomically(folder / part.name, pack_npz({"key": key, **arrays}))
 
 
 def _read_part(folder: Path, part: _Part, key: str) -> dict[str, np.ndarray] | None:
     """A part that was drawn before; None if it was not, or for another export."""
+    path = folder / part.name
     try:
-        with np.load(folder / part.name, allow_pickle=False) as file:
-            arrays = {**file}
+        arrays = unpack_npz(path)
     except FileNotFoundError:
         return None
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
-        warnings.warn(f"{folder / part.name}: damaged ({error}), drawn again", stacklevel=2)
+    except (OSError, ValueError) as error:
+        warnings.warn(f"{path}: {error}, drawn again", stacklevel=2)
         return None
     return arrays if str(arrays.pop("key", None)) == key else None

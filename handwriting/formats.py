@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import io
 import json
-import zipfile
+import re
+import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
@@ -16,7 +17,15 @@ from typing import Any
 import numpy as np
 
 from handwriting._extras import require
-from handwriting.files import write_atomically
+from handwriting.files import (
+    FORMAT_VERSION,
+    check_marks,
+    one_line,
+    pack_npz,
+    read_bytes,
+    unpack_npz,
+    write_atomically,
+)
 from handwriting.stroke3 import from_stroke3, join_air, to_stroke3
 
 SPLITS = ("train", "test")  # by their number in the array `split`
@@ -34,6 +43,11 @@ NDJSON_SIDE = 255  # of a drawing's box, as in QuickDraw's simplified files
 _TEST_KEYS = 60_000  # added to the index of a test digit, so that keys are unique
 # As in QuickDraw's files for sketch-rnn: 2,500 of 60,000 train digits, the last ones.
 _VALID_SHARE = 24
+# What an HDF5 file is marked with, in the block before it that HDF5 leaves to whoever writes it.
+_BLOCK = 512
+_BLOCK_FORM = "softraster format {} checksum {:08x}\n"
+_MARKS = re.compile(rb"softraster format (\d+) checksum ([0-9a-f]{8})\n")
+_MOST_PACKED = 1100  # deflate makes nothing smaller than to a 1032nd
 _STROKE3_PARTS = {"train": "train", "valid": "train", "test": "test"}
 
 
@@ -122,9 +136,9 @@ def save_strokes(path: Path | str, drawn: StrokeSet, form: str, bits: int = 16) 
     if form == "hdf5":
         data = _hdf5(arrays, drawn.meta)
     elif form == "npz":
-        data = _npz({**arrays, "meta": json.dumps(drawn.meta)})
+        data = pack_npz({**arrays, "meta": json.dumps(drawn.meta)})
     elif form == "stroke3":
-        data = _npz(_stroke3(drawn))
+        data = pack_npz(_stroke3(drawn))
     else:
         data = "".join(_ndjson(drawn)).encode()
     write_atomically(Path(path), data)
@@ -135,7 +149,7 @@ def load_strokes(path: Path | str) -> StrokeSet:
 
     Raises:
         OSError: the file cannot be read.
-        FormatError: it is damaged or of another form.
+        FormatError: it is damaged, of another form or of a later version.
         ImportError: a .h5 file, and h5py is not installed.
     """
     path = Path(path)
@@ -144,25 +158,22 @@ def load_strokes(path: Path | str) -> StrokeSet:
     if not hdf5 and path.suffix.lower() != ".npz":
         raise FormatError(f"{path}: strokes are read from .npz, .h5 and .hdf5 files")
     try:
-        arrays = _read_hdf5(path) if hdf5 else _read_npz(path)
+        arrays = _read_hdf5(path) if hdf5 else unpack_npz(path)
+    except ValueError as error:
+        raise FormatError(f"{path}: {error}") from error
+    try:
         return _checked(_from_stroke3(arrays) if "valid" in arrays else _from_arrays(arrays))
     except KeyError as error:
         raise FormatError(f"{path}: not a file that export wrote, it lacks {error}") from error
-    except (OSError, ValueError, TypeError, EOFError, zipfile.BadZipFile) as error:
-        reason = " ".join(str(error).split())
+    except (ValueError, TypeError, IndexError) as error:
+        reason = one_line(error)
         raise FormatError(f"{path}: damaged, or not a file that export wrote ({reason})") from error
-
-
-def _npz(arrays: dict[str, Any]) -> bytes:
-    packed = io.BytesIO()
-    np.savez_compressed(packed, **arrays)
-    return packed.getvalue()
 
 
 def _hdf5(arrays: dict[str, np.ndarray], meta: dict[str, Any]) -> bytes:
     """Groups train and test, each with the arrays but `split`."""
     packed = io.BytesIO()
-    with require("h5py").File(packed, "w") as file:
+    with require("h5py").File(packed, "w", userblock_size=_BLOCK) as file:
         file.attrs["meta"] = json.dumps(meta)
         for number, split in enumerate(SPLITS):
             here = arrays["split"] == number
@@ -171,7 +182,8 @@ def _hdf5(arrays: dict[str, np.ndarray], meta: dict[str, Any]) -> bytes:
                     file.create_dataset(
                         f"{split}/{name}", data=array[here], compression="gzip", shuffle=True
                     )
-    return packed.getvalue()
+    rest = packed.getvalue()[_BLOCK:]
+    return _BLOCK_FORM.format(FORMAT_VERSION, zlib.crc32(rest)).encode().ljust(_BLOCK) + rest
 
 
 def _stroke3(drawn: StrokeSet) -> dict[str, Any]:
@@ -224,26 +236,35 @@ def _boxed(drawing: np.ndarray) -> list[list[list[int]]]:
     return boxed
 
 
-def _read_npz(path: Path) -> dict[str, Any]:
-    with np.load(path, allow_pickle=False) as file:
-        return {**file}
-
-
 def _read_hdf5(path: Path) -> dict[str, Any]:
     """The arrays of both groups, one after the other."""
-    with require("h5py").File(path, "r") as file:
-        found: dict[str, list[np.ndarray]] = {}
-        for number, split in enumerate(SPLITS):
-            if split not in file:
-                continue
-            group = file[split]
-            names = [name for name in group if name != "quality"]
-            names += [f"quality/{name}" for name in group.get("quality", ())]
-            for name in names:
-                found.setdefault(name, []).append(group[name][:])
-            found.setdefault("split", []).append(np.full(len(group["label"]), number))
-        arrays = {name: np.concatenate(parts) for name, parts in found.items()}
-        return {**arrays, "meta": file.attrs["meta"]}
+    data = read_bytes(path)
+    marked = _MARKS.match(data)
+    if marked:  # at first: HDF5 may take long to find out that something is wrong
+        wanted = f"{zlib.crc32(data[_BLOCK:]):08x}"
+        check_marks(int(marked[1]), marked[2].decode(), wanted)
+    h5py = require("h5py")
+    found: dict[str, list[np.ndarray]] = {}
+    try:
+        with h5py.File(path, "r") as file:
+            for number, split in enumerate(SPLITS):
+                if split in file:
+                    for name, array in _read_group(file[split], _MOST_PACKED * len(data)):
+                        found.setdefault(name, []).append(array)
+                    count = len(file[split]["label"])
+                    found.setdefault("split", []).append(np.full(count, number))
+            arrays = {name: np.concatenate(parts) for name, parts in found.items()}
+            return {**arrays, "meta": file.attrs["meta"]}
+    except Exception as error:  # damaged bytes make h5py raise anything
+        raise ValueError(f"damaged, or no HDF5 file of strokes: {one_line(error)}") from error
+
+
+def _read_group(group: Any, most: int) -> Iterator[tuple[str, np.ndarray]]:
+    names = [name for name in group if name != "quality"]
+    for name in (*names, *(f"quality/{metric}" for metric in group.get("quality", ()))):
+        if group[name].nbytes > most:
+            raise ValueError(f"{name} would take {group[name].nbytes:,} bytes")
+        yield name, group[name][:]
 
 
 def _from_arrays(arrays: dict[str, Any]) -> StrokeSet:
@@ -252,8 +273,14 @@ def _from_arrays(arrays: dict[str, Any]) -> StrokeSet:
         for name, array in arrays.items()
         if name.startswith("quality/")
     }
-    known = {name: arrays[name].astype(kind) for name, kind in _TYPES.items()}
+    known = {name: _numbers(arrays[name]).astype(kind) for name, kind in _TYPES.items()}
     return StrokeSet(**known, quality=quality, meta=json.loads(str(arrays["meta"])))
+
+
+def _numbers(array: np.ndarray) -> np.ndarray:
+    if array.dtype.kind not in "biuf":
+        raise TypeError(f"holds {array.dtype} where numbers must be")
+    return array
 
 
 def _from_stroke3(arrays: dict[str, Any]) -> StrokeSet:
@@ -278,6 +305,11 @@ def _checked(drawn: StrokeSet) -> StrokeSet:
     for name in _ARRAYS[1:]:
         if getattr(drawn, name).shape != shape[:1]:
             raise ValueError(f"{name} has shape {getattr(drawn, name).shape}, strokes have {shape}")
+    for name, values in drawn.quality.items():
+        if values.shape != shape[:1] or values.dtype.kind != "f":
+            raise ValueError(f"the metric {name} is {values.dtype} of shape {values.shape}")
+    if not isinstance(drawn.meta, dict):
+        raise ValueError(f"meta must be an object, got {type(drawn.meta).__name__}")
     if not np.isin(drawn.label, range(10)).all() or not np.isin(drawn.split, (0, 1)).all():
         raise ValueError("labels must be 0 to 9 and splits 0 or 1")
     if not np.isfinite(drawn.strokes).all() or not np.isin(drawn.strokes[..., 2], (0, 1)).all():

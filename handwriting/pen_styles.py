@@ -6,14 +6,13 @@ them ready and reading them is left to `donors.py`.
 
 from __future__ import annotations
 
-import io
 import sys
 from pathlib import Path
 
 import numpy as np
 
 from handwriting.donors import STYLES_FILE, Donors, prepare, usable
-from handwriting.files import write_atomically
+from handwriting.files import pack_npz, write_atomically
 from handwriting.formats import StrokeSet, load_strokes
 
 STYLES = 24
@@ -80,15 +79,13 @@ def save_styles(path: Path, drawn: StrokeSet, styles: int = STYLES) -> None:
     places, numbers = choose_styles(drawn, styles)
     strokes = drawn.strokes[places].astype(np.float64)
     strokes[..., :2] *= 65535
-    packed = io.BytesIO()
-    np.savez_compressed(
-        packed,
-        strokes=strokes.round().clip(0, 65535).astype(np.uint16),
-        label=drawn.label[places].astype(np.uint8),
-        style=numbers.astype(np.uint8),
-        index=drawn.index[places].astype(np.uint16),
-    )
-    write_atomically(path, packed.getvalue())
+    arrays = {
+        "strokes": strokes.round().clip(0, 65535).astype(np.uint16),
+        "label": drawn.label[places].astype(np.uint8),
+        "style": numbers.astype(np.uint8),
+        "index": drawn.index[places].astype(np.uint16),
+    }
+    write_atomically(path, pack_npz(arrays))
 
 
 def _traits(donors: Donors) -> np.ndarray:

@@ -15,12 +15,12 @@ import numpy as np
 import torch
 
 from handwriting._extras import require
+from handwriting.checkpoint import save_tensors
 from handwriting.cutting import Ink
 from handwriting.data import Digits, load_mnist
-from handwriting.files import write_atomically
 from handwriting.frame import to_frame, turned
 from handwriting.pendigits import load_pendigits, pen_images
-from handwriting.reader import Reader, read, train_reader
+from handwriting.reader import Reader, read, reader_of, train_reader
 from handwriting.thinning import thin
 
 FILE = Path(__file__).parent / "data_files" / "weights" / "reader.safetensors"
@@ -38,6 +38,7 @@ def load_photo_reader() -> Reader:
 
     Raises:
         FileNotFoundError: this copy of the package came without it.
+        CheckpointError: it is damaged.
         ImportError: safetensors is not installed.
     """
     if not FILE.is_file():
@@ -45,9 +46,7 @@ def load_photo_reader() -> Reader:
             f"this copy of the package has no {FILE.name}: put it into {FILE.parent}, or make it "
             "with python -m handwriting.photo_reader"
         )
-    reader = Reader()
-    reader.load_state_dict(require("safetensors.torch").load_file(FILE))
-    return reader.eval()
+    return reader_of(FILE).eval()
 
 
 @torch.no_grad()
@@ -115,8 +114,7 @@ def main() -> None:
     reader, figures = make_reader()
     metadata = {"made_by": "python -m handwriting.photo_reader"}
     metadata |= {f"read right, {name}": f"{share:.4f}" for name, share in figures.items()}
-    save = require("safetensors.torch").save
-    write_atomically(FILE, save(reader.state_dict(), metadata))
+    save_tensors(FILE, reader.state_dict(), metadata)
     print(FILE, *metadata.values(), sep="\n", file=sys.stderr)
 
 

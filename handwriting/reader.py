@@ -16,8 +16,8 @@ import torch
 from torch import nn
 
 from handwriting._extras import require
+from handwriting.checkpoint import CheckpointError, load_tensors, save_tensors
 from handwriting.data import Digits, cache_folder
-from handwriting.files import write_atomically
 
 # Part of the cache's key: raise it when the network or its training changes.
 _VERSION = 1
@@ -115,18 +115,30 @@ def _cached(path: Path) -> Reader | None:
     """The reader kept at `path`, or None if there is none or, with a warning, no sound one."""
     if not path.exists():
         return None
+    try:
+        return reader_of(path)
+    except (OSError, ValueError) as error:
+        warnings.warn(f"{path}: cannot be used ({error}), training again", stacklevel=3)
+        return None
+
+
+def reader_of(path: Path) -> Reader:
+    """The reader of a file of tensors.
+
+    Raises:
+        OSError: the file cannot be read.
+        CheckpointError: it is damaged, or holds something else.
+    """
     reader = Reader()
     try:
-        reader.load_state_dict(require("safetensors.torch").load_file(path))
-    except (OSError, RuntimeError, require("safetensors").SafetensorError) as error:
-        reason = " ".join(str(error).split())
-        warnings.warn(f"{path}: cannot be used ({reason}), training again", stacklevel=3)
-        return None
+        reader.load_state_dict(load_tensors(path))
+    except RuntimeError as error:
+        raise CheckpointError(f"{path}: its weights are not a reader's") from error
     return reader
 
 
 def _keep(path: Path, reader: Reader) -> None:
     try:
-        write_atomically(path, require("safetensors.torch").save(reader.state_dict()))
+        save_tensors(path, reader.state_dict(), {})
     except OSError as error:
         warnings.warn(f"{path}: cannot be written ({error}), not kept", stacklevel=3)

@@ -8,14 +8,12 @@ the canvas side, 0 to 1, y down. lifted is 1 at a point that no line leaves, suc
 pen-down chain, else 0; that of point P - 1 does not matter.
 .json: `{"drawings": [{"label": 7, "points": [[x, y, lifted], ...]}, ...]}`, the same but with a
 number of points of its own, at least 2, for each drawing.
+Both also hold what `files.py` marks its files with; files without are read, too.
 """
 
 from __future__ import annotations
 
-import io
-import json
 import os
-import zipfile
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,7 +25,14 @@ from torch import Tensor
 
 import softraster
 from handwriting._extras import require
-from handwriting.files import write_atomically
+from handwriting.files import (
+    one_line,
+    pack_json,
+    pack_npz,
+    unpack_json,
+    unpack_npz,
+    write_atomically,
+)
 from handwriting.models.writer import CLASSES, IMAGE_SIZE
 
 AUTHOR = "author"
@@ -80,7 +85,7 @@ def load_samples(path: Path | str, data_dir: Path | str | None = None, points: i
 
     Raises:
         OSError: the file cannot be read.
-        SampleError: it is damaged or of another form.
+        SampleError: it is damaged, of another form or of a later version.
         ImportError: a .h5 file, and h5py is not installed.
     """
     if str(path) == PENDIGITS:
@@ -122,7 +127,11 @@ def read_drawings(path: Path | str) -> tuple[list[np.ndarray], list[int]]:
     if path.suffix.lower() not in readers:
         raise SampleError(f"{path}: samples are .npz, .json or .h5 files")
     path.open("rb").close()  # an OSError that names the file, which not every reader promises
-    drawings, labels = readers[path.suffix.lower()](path)
+    try:
+        drawings, labels = readers[path.suffix.lower()](path)
+    except (KeyError, TypeError, ValueError) as error:
+        kind = path.suffix.lower()
+        raise SampleError(f"{path}: not a {kind} file of samples ({one_line(error)})") from error
     if len(drawings) != len(labels) or not len(drawings):
         raise SampleError(f"{path}: {len(drawings)} drawings and {len(labels)} labels")
     checked = []
@@ -152,12 +161,10 @@ def save_samples(path: Path | str, drawings: list[np.ndarray], labels: list[int]
             {"label": int(label), "points": [[float(x), float(y), int(up)] for x, y, up in drawing]}
             for drawing, label in zip(drawings, labels, strict=True)
         ]
-        data = json.dumps({"drawings": entries}).encode()
+        data = pack_json({"drawings": entries})
     elif path.suffix == ".npz":
-        packed = io.BytesIO()
         strokes = np.stack(drawings).astype(np.float32)
-        np.savez_compressed(packed, strokes=strokes, label=np.array(labels, np.int64))
-        data = packed.getvalue()
+        data = pack_npz({"strokes": strokes, "label": np.array(labels, np.int64)})
     else:
         raise ValueError(f"path must end in .npz or .json, got {path}")
     write_atomically(path, data)
@@ -169,7 +176,10 @@ def check_drawing(drawing: Any, label: Any) -> np.ndarray:
     Raises:
         TypeError, ValueError: it or its label is not of the form that files have; says why.
     """
-    array = np.asarray(drawing, np.float64)
+    array = np.asarray(drawing)
+    if array.dtype.kind not in "biuf":
+        raise TypeError(f"points must be numbers, got {array.dtype}")
+    array = array.astype(np.float64)
     if array.ndim != 2 or array.shape[1] != 3 or len(array) < 2:
         raise ValueError(f"points must be at least 2 of x, y, lifted, got shape {array.shape}")
     if not (array[:, :2] >= 0).all() or not (array[:, :2] <= 1).all():
@@ -249,28 +259,23 @@ def _author_file(data_dir: Path | str | None) -> Path:
     raise FileNotFoundError(f"{folder} has no {_AUTHOR_FILE}, neither itself nor in strokes")
 
 
-def _read_npz(path: Path) -> tuple[Any, Any]:
+def _read_npz(path: Path) -> tuple[np.ndarray, list[Any]]:
+    arrays = unpack_npz(path)
+    return arrays["strokes"], arrays["label"].ravel().tolist()
+
+
+def _read_json(path: Path) -> tuple[list[Any], list[Any]]:
+    drawings = unpack_json(path)["drawings"]
+    return [entry["points"] for entry in drawings], [entry["label"] for entry in drawings]
+
+
+def _read_hdf5(path: Path) -> tuple[np.ndarray, list[Any]]:
+    h5py = require("h5py")
     try:
-        with np.load(path, allow_pickle=False) as arrays:
-            return arrays["strokes"], arrays["label"].tolist()
-    except (KeyError, ValueError, EOFError, zipfile.BadZipFile) as error:
-        raise SampleError(f"{path}: not an .npz file of samples ({error})") from error
-
-
-def _read_json(path: Path) -> tuple[Any, Any]:
-    try:
-        drawings = json.loads(path.read_bytes())["drawings"]
-        return [entry["points"] for entry in drawings], [entry["label"] for entry in drawings]
-    except (KeyError, TypeError, ValueError) as error:
-        raise SampleError(f"{path}: not a .json file of samples ({error})") from error
-
-
-def _read_hdf5(path: Path) -> tuple[Any, Any]:
-    try:
-        with require("h5py").File(path, "r") as file:
-            return file["data"][:], file["labels"][:].tolist()
-    except (KeyError, OSError) as error:
-        raise SampleError(f"{path}: not a .h5 file of samples ({error})") from error
+        with h5py.File(path, "r") as file:
+            return file["data"][:], file["labels"][:].ravel().tolist()
+    except Exception as error:  # damaged bytes make h5py raise anything
+        raise ValueError(one_line(error)) from error
 
 
 def _with_points(drawing: np.ndarray, points: int) -> np.ndarray:

@@ -57,11 +57,13 @@ def ship_pen(config: ShipPenConfig) -> Path:
         The path of the file. It is printed, too.
 
     Raises:
-        ValueError: the checkpoint is damaged, has weights beyond float16, or the file would have
-            more than MAX_BYTES.
+        ValueError: the checkpoint is damaged, no pen's, has weights beyond float16, or the file
+            would have more than MAX_BYTES; or the strokes are damaged.
         OSError: a file cannot be read or written.
     """
-    run = checkpoints.load(config.run / CHECKPOINT_NAME)
+    source = config.run / CHECKPOINT_NAME
+    checkpoints.load_pen(source)  # which names the run, if it is of another model
+    run = checkpoints.load(source)
     weights = {name: tensor.half() for name, tensor in run.weights.items()}
     size = sum(tensor.nbytes for tensor in weights.values())
     if size > MAX_BYTES:
@@ -77,13 +79,13 @@ def ship_pen(config: ShipPenConfig) -> Path:
     try:
         checkpoints.save(part, halved)
         common = {"count": config.count, "data_dir": config.data_dir}
-        figures = {
-            method: measure_legibility(LegibilityConfig(method, checkpoint=part, **common))
-            for method in METHODS
-        }
-        if config.strokes is not None:
+        figures = {}
+        if config.strokes is not None:  # first, for they may be damaged
             learned = LegibilityConfig(strokes=config.strokes, **common)
             figures["learned"] = measure_legibility(learned)
+        for method in METHODS:
+            written = LegibilityConfig(method, checkpoint=part, **common)
+            figures[method] = measure_legibility(written)
     finally:
         part.unlink(missing_ok=True)
     versions = {name: version(name) for name in ("softraster", "torch", "numpy")}

@@ -73,11 +73,13 @@ def ship(config: ShipConfig) -> Path:
         The path of the file, NAME.safetensors. It is printed, too.
 
     Raises:
-        ValueError: the checkpoint is damaged, has weights beyond float16, or the file would have
-            more than MAX_BYTES.
+        ValueError: the checkpoint is damaged, no writer's, has weights beyond float16, or the file
+            would have more than MAX_BYTES.
         OSError: a file cannot be read or written.
     """
-    run = checkpoints.load(config.run / CHECKPOINT_NAME)
+    source = config.run / CHECKPOINT_NAME
+    checkpoints.load_writer(source)  # which names the run, if it is of another model
+    run = checkpoints.load(source)
     weights = {name: tensor.half() for name, tensor in run.weights.items()}
     size = sum(tensor.nbytes for tensor in weights.values())
     if size > MAX_BYTES:

@@ -7,7 +7,6 @@ the model, refine.py. Here they are put together, and the result is written as S
 from __future__ import annotations
 
 import io
-import json
 import sys
 import warnings
 from collections.abc import Callable, Sequence
@@ -22,7 +21,7 @@ from torch import Tensor
 import softraster
 from handwriting._extras import require
 from handwriting.cutting import find_digits
-from handwriting.files import write_atomically
+from handwriting.files import pack_json, write_atomically
 from handwriting.frame import to_frame
 from handwriting.models.writer import CLASSES
 from handwriting.photo import PhotoError, load_photo
@@ -307,4 +306,4 @@ def _json(name: str, size: tuple[int, int], digits: Sequence[TracedDigit]) -> by
             }
         )
     file = {"photo": name, "width": size[1], "height": size[0], "drawings": entries}
-    return json.dumps(file).encode()
+    return pack_json(file)

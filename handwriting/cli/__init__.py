@@ -32,8 +32,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         arguments: those after the program's name; None takes the process's own.
 
     Returns:
-        Exit status: 0; 1 when data, checkpoints or folders are at fault, with one line on stderr;
-        130 after Ctrl-C. Bad options leave by SystemExit with status 2.
+        Exit status: 0; 1 when files, folders, memory or a device are at fault, with one line on
+        stderr; 130 after Ctrl-C. Bad options leave by SystemExit with status 2.
     """
     parser = build_parser()
     options = parser.parse_args(arguments)
@@ -44,9 +44,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return 130
-    except (ValueError, OSError, ImportError, ArithmeticError) as error:
+    except (ValueError, OSError, ImportError, ArithmeticError, RuntimeError, MemoryError) as error:
         message = " ".join(str(error).split()) or type(error).__name__
-        print(f"{parser.prog} {options.command}: {message}", file=sys.stderr)
+        print(f"{parser.prog} {options.command}: error: {message}", file=sys.stderr)
         return 1
     finally:
         warnings.formatwarning = usual_format

@@ -1,6 +1,7 @@
 """Checkpoints: what is written comes back, and what is no checkpoint is refused in one line."""
 
 import json
+import zlib
 
 import pytest
 import torch
@@ -39,12 +40,12 @@ def refused(path):
 
 
 def rewrite(path, **metadata):
-    """Change entries of the metadata; None takes one away."""
+    """Change entries of the metadata, and the checksum to go with them; None takes one away."""
     with safetensors_torch.safe_open(path, framework="pt") as file:
         tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
         merged = {**file.metadata(), **metadata}
     kept = {key: value for key, value in merged.items() if value is not None}
-    path.write_bytes(safetensors_torch.save(tensors, kept))
+    checkpoints.save_tensors(path, tensors, kept)
 
 
 def test_everything_comes_back(path, writer):
@@ -100,8 +101,22 @@ def test_files_of_other_kinds_are_refused(path):
 
 
 def test_a_later_version_is_refused(path):
-    rewrite(path, version="2")
-    assert "version 2" in refused(path)
+    rewrite(path, version="3")
+    assert "version 3, this program reads 1 and 2" in refused(path)
+
+
+def test_a_file_of_the_first_version_is_read_with_its_checksum_of_the_tensors(path, writer):
+    with safetensors_torch.safe_open(path, framework="pt") as file:
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        metadata = file.metadata()
+    code = 0
+    for name in sorted(tensors):
+        code = zlib.crc32(tensors[name].numpy().tobytes(), zlib.crc32(name.encode(), code))
+    metadata |= {"version": "1", "checksum": f"{code:08x}"}
+    path.write_bytes(safetensors_torch.save(tensors, metadata))
+    assert checkpoints.load(path).training["step"] == 7
+    path.write_bytes(safetensors_torch.save(tensors, {**metadata, "checksum": f"{code ^ 1:08x}"}))
+    assert "checksum" in refused(path)
 
 
 @pytest.mark.parametrize(

@@ -185,7 +185,7 @@ def test_what_was_drawn_is_not_drawn_again(checkpoint, people_dir, tmp_path, mon
     damaged.write_bytes(damaged.read_bytes()[:300])
     monkeypatch.setattr(export_module, "write_digits", write_digits)
     drawn.clear()
-    with pytest.warns(UserWarning, match=rf"{damaged.name}: damaged .* drawn again"):
+    with pytest.warns(UserWarning, match=rf"{damaged.name}: damaged, .* drawn again"):
         export(config)
     assert config.out.read_bytes() == whole and not folder.exists()
 
