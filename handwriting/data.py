@@ -2,7 +2,8 @@
 
 Finds, checks and reads the IDX files and keeps what takes time (downloads, thinned images) in the
 user's cache folder. How an image is thinned is left to thinning.py. Environment: SOFTRASTER_DATA is
-the folder of the IDX files, SOFTRASTER_CACHE replaces the cache folder.
+the folder of the IDX files, SOFTRASTER_CACHE replaces the cache folder. Sets that need not fit in
+memory are left to mapped.py.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ import numpy as np
 import torch
 
 from handwriting._extras import require
-from handwriting.files import write_atomically
+from handwriting.files import read_bytes, write_atomically
 from handwriting.thinning import thin
 
 Split = Literal["train", "test"]
@@ -52,7 +53,7 @@ _FILES = {
 }
 
 # Part of the key of every cached set: raise it when thin() comes to give other pixels.
-_THINNING_VERSION = 1
+THINNING_VERSION = 1
 
 _TIMEOUT = (4, 10)  # seconds to connect, and between two packets
 _FIRST_ANSWER = 7  # seconds that a mirror has for the smallest file, all of it
@@ -76,6 +77,14 @@ class Digits:
     images: torch.Tensor
     labels: torch.Tensor
     source: str
+
+    def __len__(self) -> int:
+        """The number of digits."""
+        return len(self.labels)
+
+    def take(self, places: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """The images and the labels of the digits at `places`, integers on the CPU."""
+        return self.images[places], self.labels[places]
 
 
 def load_mnist(split: Split, data_dir: Path | str | None = None) -> Digits:
@@ -124,7 +133,7 @@ def load_thinned(split: Split, data_dir: Path | str | None = None) -> Digits:
     """
     digits = load_mnist(split, data_dir)
     images = digits.images.numpy()
-    key = hashlib.sha256(f"{_THINNING_VERSION} {images.shape}".encode() + images.tobytes()).digest()
+    key = hashlib.sha256(f"{THINNING_VERSION} {images.shape}".encode() + images.tobytes()).digest()
     path = cache_folder() / f"thinned-{key.hex()[:32]}.bits"
     thinned = _read_thinned(path, key, images.shape)
     if thinned is None:
@@ -135,7 +144,7 @@ def load_thinned(split: Split, data_dir: Path | str | None = None) -> Digits:
 
 
 def _read_folder(split: Split, folder: Path, source: str) -> Digits:
-    paths = [_find(folder, name) for name in _FILES[split]]
+    paths = [find_idx(folder, name) for name in _FILES[split]]
     images, labels = _read_idx(paths[0], ndim=3), _read_idx(paths[1], ndim=1)
     if images.shape[1:] != (28, 28):
         raise DataError(f"{paths[0]}: images are {images.shape[1:]}, they must be (28, 28)")
@@ -150,13 +159,18 @@ def _read_folder(split: Split, folder: Path, source: str) -> Digits:
     return Digits(torch.from_numpy(images), torch.from_numpy(labels.astype(np.int64)), source)
 
 
-def _find(folder: Path, name: str) -> Path:
-    for path in (folder / "mnist" / name, folder / name):
+def find_idx(folder: Path, name: str, within: str = "mnist") -> Path:
+    """The file `name`, or `name`.gz, in the sub-folder `within` of a folder, or in itself.
+
+    Raises:
+        FileNotFoundError: there is none.
+    """
+    for path in (folder / within / name, folder / name):
         for candidate in (path, path.with_name(f"{name}.gz")):
             if candidate.is_file():
                 return candidate
     raise FileNotFoundError(
-        f"{folder}: neither it nor its sub-folder mnist holds {name} or {name}.gz"
+        f"{folder}: neither it nor its sub-folder {within} holds {name} or {name}.gz"
         if folder.is_dir()
         else f"{folder}: no such folder, looked for {name} and {name}.gz in it"
     )
@@ -168,24 +182,38 @@ def _read_idx(path: Path, ndim: int) -> np.ndarray:
     The format: two zero bytes, the type (8 is uint8), the number of dimensions, each size as a
     big-endian int32, the values.
     """
-    data = path.read_bytes()
+    data = read_bytes(path)
     if path.suffix == ".gz":
         try:
             data = gzip.decompress(data)
         except (gzip.BadGzipFile, EOFError, zlib.error) as error:
             raise DataError(f"{path}: damaged gzip file ({error})") from error
+    header, shape = idx_header_size(ndim), idx_shape(path, data, ndim)
+    length = header + int(np.prod(shape, dtype=object))
+    if len(data) != length:
+        raise DataError(f"{path}: {len(data):,} bytes long, its header asks for {length:,}")
+    return np.frombuffer(data, np.uint8, offset=header).reshape(shape).copy()
+
+
+def idx_header_size(ndim: int) -> int:
+    """Bytes before the values of an IDX file of `ndim` dimensions."""
+    return 4 + 4 * ndim
+
+
+def idx_shape(path: Path, data: bytes, ndim: int) -> list[int]:
+    """The sizes in an IDX file that begins with `data`, its header at least.
+
+    Raises:
+        DataError: it is no IDX file of bytes with `ndim` dimensions; names `path`.
+    """
     magic = bytes((0, 0, 8, ndim))
     if data[:4] != magic:
         raise DataError(
             f"{path}: starts with {data[:4].hex() or 'nothing'}, an IDX file of bytes with {ndim} "
             f"dimension{'s' * (ndim > 1)} starts with {magic.hex()}"
         )
-    header = 4 + 4 * ndim
-    shape = [int.from_bytes(data[at : at + 4], "big") for at in range(4, header, 4)]
-    length = header + int(np.prod(shape, dtype=object))
-    if len(data) != length:
-        raise DataError(f"{path}: {len(data):,} bytes long, its header asks for {length:,}")
-    return np.frombuffer(data, np.uint8, offset=header).reshape(shape).copy()
+    header = idx_header_size(ndim)
+    return [int.from_bytes(data[at : at + 4], "big") for at in range(4, header, 4)]
 
 
 @functools.cache

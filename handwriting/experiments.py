@@ -2,12 +2,12 @@
 
 One folder holds all of it: experiments.json with what is done, experiments.md with its tables,
 figures, and in `runs` a folder for each training run. What the rungs are is left to ladder.py,
-training to train.py, what is found out about a model to findings.py, tables to tables.py.
+training to train.py, what is found out about a model to findings.py, tables to tables.py. Of
+several processes the first does it all, and the others help it to train.
 """
 
 from __future__ import annotations
 
-import json
 import math
 import warnings
 from collections.abc import Mapping
@@ -20,7 +20,7 @@ from handwriting import tables
 from handwriting.checkpoint import CHECKPOINT_NAME
 from handwriting.data import load_thinned
 from handwriting.evaluate import EvaluateConfig, evaluate
-from handwriting.files import write_atomically
+from handwriting.files import pack_json, write_atomically
 from handwriting.findings import (
     KEPT,
     STROKES_NAME,
@@ -40,6 +40,7 @@ from handwriting.ladder import (
     find,
     select,
 )
+from handwriting.ranks import joined, ranks
 from handwriting.resuming import hold
 from handwriting.running import pick_device
 from handwriting.samples import AUTHOR, OWN, load_samples
@@ -106,7 +107,7 @@ class ExperimentsResult:
     """How the experiments stood when they stopped.
 
     Attributes:
-        path: experiments.json.
+        path: experiments.json, which the first of several processes writes.
         signal: number of the signal that interrupted training, or None.
     """
 
@@ -120,7 +121,8 @@ def run_experiments(config: ExperimentsConfig) -> ExperimentsResult:
     References first, then the line model if a rung needs it, then all rungs with seed 0, with
     seed 1 and so on. After each of these experiments.json and the tables are written anew, so that
     whatever stops it, the same call goes on from there; a run in training goes on from its
-    checkpoint.
+    checkpoint. Where torchrun has started several processes, they train each model together; the
+    others wait while the first one measures.
 
     Raises:
         ValueError: the folder holds results of another scale or of other options; or it is damaged;
@@ -128,10 +130,16 @@ def run_experiments(config: ExperimentsConfig) -> ExperimentsResult:
         OSError: the data cannot be read or the folder cannot be written.
         BlockingIOError: another process does experiments in the folder.
         FloatingPointError: a loss is not finite.
+        LostRankError: another of several processes has ended.
     """
-    (config.folder / "runs").mkdir(parents=True, exist_ok=True)
-    with hold(config.folder / "runs"):
-        return _run(config)
+    with ranks() as team:
+        if not team.first:
+            last = team.follow()
+            return ExperimentsResult(config.folder / RESULTS_NAME, last and last.signal)
+        with team.leading():
+            (config.folder / "runs").mkdir(parents=True, exist_ok=True)
+            with hold(config.folder / "runs"):
+                return _run(config)
 
 
 def _run(config: ExperimentsConfig) -> ExperimentsResult:
@@ -169,15 +177,9 @@ class _Experiments:
         self.train_count = len(load_thinned("train", config.data_dir).labels)
 
     def _load(self) -> dict[str, Any]:
-        results = tables.no_results(self.config.scale)
         if not self.path.exists():
-            return results
-        try:
-            held = json.loads(self.path.read_text())
-            if held.keys() != results.keys():
-                raise KeyError(f"it holds {', '.join(held)}")
-        except (ValueError, AttributeError, KeyError) as error:
-            raise ValueError(f"{self.path}: not results of experiments ({error})") from error
+            return tables.no_results(self.config.scale)
+        held = tables.read_results(self.path)
         if held["scale"] != self.config.scale:
             raise ValueError(
                 f"{self.path} holds results of the scale {held['scale']}, not {self.config.scale}; "
@@ -187,7 +189,7 @@ class _Experiments:
 
     def save(self) -> None:
         """Write experiments.json and the tables."""
-        self._write(self.path, (json.dumps(self.results, indent=1) + "\n").encode())
+        self._write(self.path, pack_json(self.results, indent=1))
         self._write(self.table, tables.report(self.results, self.out).encode())
         if self.config.page is not None:
             tables.write_tables(self.config.page, self.path)
@@ -216,14 +218,14 @@ class _Experiments:
         if self.config.minutes is not None:
             options["minutes"] = self.config.minutes
         config = LineTrainConfig(out=self.line_model, device=self.config.device, **options)
-        result = train_line_model(config)
+        result = joined().call(train_line_model, config)
         if result.signal is not None:
             return result.signal
         self.results["line_model"] = {
             "lines": min(result.step * config.batch_size, config.images),
             "planned_lines": config.images,
             **_training(result.path),
-            **measure_line_model(result.path, self._figure("line_model")),
+            **measure_line_model(result.path, self._figure("line_model"), self.config.data_dir),
         }
         self.save()
         return None
@@ -249,7 +251,7 @@ class _Experiments:
             line_model=self.line_model / CHECKPOINT_NAME if _is_by_net(options) else None,
             **options,
         ).with_defaults()
-        result = train(config)
+        result = joined().call(train, config)
         if result.signal is not None:
             return result.signal
         digits = min(config.limit or self.train_count, self.train_count)

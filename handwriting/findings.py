@@ -24,9 +24,11 @@ from handwriting.files import write_atomically
 from handwriting.ladder import CONSTANTS
 from handwriting.lines import draw_lines
 from handwriting.metrics import check_drawings
+from handwriting.models.line_model import LineModel
 from handwriting.models.writer import CLASSES, IMAGE_SIZE
 from handwriting.renderers import soft_renderer
 from handwriting.samples import save_samples
+from handwriting.tracer import trace
 
 METRICS = {
     "crossings": "pairs of pen-down segments that cross, joined ones aside",
@@ -42,6 +44,7 @@ STROKES_NAME = "strokes.npz"
 
 # Beyond the seeds that a line model may have: lines that none trains on.
 _LINES_SEED, _LINES = 2**32, 1000
+_TRACED = 500  # test digits
 
 
 def measure_run(checkpoint: Path, data_dir: Path | None, limit: int | None) -> dict[str, Any]:
@@ -131,19 +134,26 @@ def measure_constants(checkpoint: Path, out: Path) -> dict[str, Any]:
     return found
 
 
-def measure_line_model(checkpoint: Path, out: Path) -> dict[str, float]:
-    """Compare a line model's lines with OpenCV's, on lines that no line model trains on.
+def measure_line_model(checkpoint: Path, out: Path, data_dir: Path | None) -> dict[str, float]:
+    """Compare a line model's lines with OpenCV's, and see what digits drawn with it cost.
+
+    The lines are such as no line model trains on. The digits are the first 500 of the test set, as
+    the skeleton tracer draws them, hardly a pixel off: what a writer can hope for.
 
     Args:
         checkpoint: file of the line model.
         out: a PNG of ten lines: OpenCV's, their ends joined, and the line model's.
+        data_dir: folder of the data.
 
     Returns:
-        "mse"; "empty_mse", of drawing nothing; "on_line", mean value where the line is.
+        Squared errors per pixel: of lines "mse" and, for drawing nothing, "empty_mse"; of digits
+        "traced_mse" and "traced_max_mse", where segments merge by sum and by max, and
+        "blank_mse" for drawing nothing. Also "on_line", the mean value where a line is.
     """
+    model = load_line_model(checkpoint)
     segments, truth = draw_lines(_LINES_SEED, 1, _LINES)
     with torch.no_grad():
-        drawn = load_line_model(checkpoint)(segments)
+        drawn = model(segments)
     ends = segments[:10].reshape(-1, 2, 3)
     # Only a lifted first end makes a line that is not drawn: a softness of no ink.
     strokes = torch.cat((ends[..., :2], 1e3 * (1 - ends[..., 2:])), dim=2)
@@ -153,7 +163,20 @@ def measure_line_model(checkpoint: Path, out: Path) -> dict[str, float]:
         "mse": (drawn - truth).square().mean().item(),
         "empty_mse": truth.to(torch.float32).mean().item(),
         "on_line": drawn[truth == 1].mean().item(),
+        **_traced_errors(model, load_thinned("test", data_dir).images[:_TRACED]),
     }
+
+
+@torch.no_grad()
+def _traced_errors(model: LineModel, images: torch.Tensor) -> dict[str, float]:
+    drawings = torch.from_numpy(trace(images.numpy())).split(50)
+    targets = images.to(torch.float32)
+    canvases = {
+        "blank_mse": torch.zeros_like(targets),
+        "traced_mse": torch.cat([model.draw(some, "sum") for some in drawings]),
+        "traced_max_mse": torch.cat([model.draw(some, "max") for some in drawings]),
+    }
+    return {name: (canvas - targets).square().mean().item() for name, canvas in canvases.items()}
 
 
 def crossings(drawings: np.ndarray) -> np.ndarray:

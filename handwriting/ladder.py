@@ -56,10 +56,11 @@ RUNGS = {
     "9": Rung(
         "soft lines",
         "ensemble",
-        "turning loss, blurred images too, strokes of 30 people",
+        "turning loss, blurred images too, strokes of 30 people, their common ways, cosine",
         {
             **{"model": "ensemble", "turning_weight": 0.01, "blur": 1.0},
-            **{"samples": PENDIGITS, "epochs": 20},
+            **{"samples": PENDIGITS, "sample_scale": 3.0},
+            **{"epochs": 20, "lr_schedule": "cosine"},
         },
     ),
 }
@@ -77,6 +78,9 @@ TRIALS = {
     ),
     "9d": Rung("soft lines", "ensemble", "9b and 9c", _BOTH),
     "9e": Rung(
+        "soft lines", "ensemble", "9d, of strokes the common ways", {**_BOTH, "sample_scale": 3.0}
+    ),
+    "9f": Rung(
         "soft lines", "ensemble", "9d, step size along a cosine", {**_BOTH, "lr_schedule": "cosine"}
     ),
 }

@@ -19,12 +19,14 @@ from handwriting.models.writer import IMAGE_SIZE
 
 LIFTED_SHARE = 0.2
 
+_ALL = slice(None)
+
 # Steps that a worker draws in one go: to hand over a batch of 64 takes five times as long as to
 # draw it, to hand over so many at once takes little more.
 _CHUNK = 32
 
 
-def draw_lines(seed: int, step: int, count: int) -> tuple[Tensor, Tensor]:
+def draw_lines(seed: int, step: int, count: int, part: slice = _ALL) -> tuple[Tensor, Tensor]:
     """Draw a batch of random lines.
 
     The ends are uniform in the unit square; each end is lifted with probability LIFTED_SHARE. A
@@ -35,28 +37,29 @@ def draw_lines(seed: int, step: int, count: int) -> tuple[Tensor, Tensor]:
         seed: at least 0.
         step: at least 0; each gives other lines.
         count: lines in the batch.
+        part: of the batch that is drawn.
 
     Returns:
-        Segments (count, 6) float32: x1, y1, lifted1, x2, y2, lifted2, lifted being 0 or 1; and
-        their images (count, 28, 28) uint8 of 0 and 1.
+        Segments (n, 6) float32: x1, y1, lifted1, x2, y2, lifted2, lifted being 0 or 1; and
+        their images (n, 28, 28) uint8 of 0 and 1, n being `count` or the part's size.
 
     Raises:
         ImportError: OpenCV is not installed.
     """
     line = require("cv2").line
     random = np.random.default_rng((seed, step))
-    ends = random.random((count, 2, 2))
-    lifted = random.random((count, 2)) < LIFTED_SHARE
-    images = np.zeros((count, IMAGE_SIZE, IMAGE_SIZE), np.uint8)
+    ends = random.random((count, 2, 2))[part]
+    lifted = random.random((count, 2))[part] < LIFTED_SHARE
+    images = np.zeros((len(ends), IMAGE_SIZE, IMAGE_SIZE), np.uint8)
     pixels = (IMAGE_SIZE * ends).astype(int).tolist()
     for number in np.flatnonzero(~lifted[:, 0]):
         line(images[number], *pixels[number], 1, 1)
-    segments = np.concatenate((ends, lifted[..., None]), axis=2).reshape(count, 6)
+    segments = np.concatenate((ends, lifted[..., None]), axis=2).reshape(-1, 6)
     return torch.from_numpy(segments.astype(np.float32)), torch.from_numpy(images)
 
 
 def line_batches(
-    seed: int, steps: range, count: int, workers: int
+    seed: int, steps: range, count: int, workers: int, part: slice = _ALL
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """Give the batches of `steps` in turn, drawn ahead by processes of their own.
 
@@ -64,6 +67,7 @@ def line_batches(
         seed: as in `draw_lines`.
         steps: whose batches.
         count: lines in a batch.
+        part: of each batch that is drawn.
         workers: processes that draw; 0 draws in this one, when a batch is asked for.
 
     Returns:
@@ -73,7 +77,7 @@ def line_batches(
     # Chunks as the sampler: the loader hands them to its workers in turn and gives what they drew
     # back in that order.
     loader = DataLoader(
-        _Lines(seed, count),
+        _Lines(seed, count, part),
         batch_size=None,
         sampler=[steps[start : start + _CHUNK] for start in range(0, len(steps), _CHUNK)],
         num_workers=workers,
@@ -84,12 +88,12 @@ def line_batches(
 
 
 class _Lines(Dataset):
-    def __init__(self, seed: int, count: int) -> None:
-        self.seed, self.count = seed, count
+    def __init__(self, seed: int, count: int, part: slice) -> None:
+        self.seed, self.count, self.part = seed, count, part
 
     def __getitem__(self, steps: range) -> tuple[Tensor, Tensor]:
         segments, images = zip(
-            *(draw_lines(self.seed, step, self.count) for step in steps), strict=True
+            *(draw_lines(self.seed, step, self.count, self.part) for step in steps), strict=True
         )
         return torch.stack(segments), torch.stack(images)
 

@@ -1,6 +1,7 @@
 """How a training run goes: its steps, its log, its clock, and how it stops.
 
 What a step does is left to the run, such as those of `train.py`, its checkpoint to `resuming.py`.
+Several ranks go in step; the first one's clock counts, and it alone writes.
 """
 
 from __future__ import annotations
@@ -18,14 +19,16 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from handwriting._extras import require
+from handwriting.ranks import LostRankError, Ranks, naming_the_lost
 
-# Losses are fetched from the device once in so many steps: each fetch waits for the device.
+# Losses are fetched from the device once in so many steps: each fetch waits for the device, and for
+# the other ranks.
 FETCH_EVERY = 16
 
-_ADAM_STATE = ("step", "exp_avg", "exp_avg_sq")
+_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 class Batches:
@@ -68,6 +71,7 @@ class Run(abc.ABC):
         epoch_steps: steps in an epoch.
         epochs: epochs after which it ends.
         minutes: time of training after which it stops, resumed ones included; None: no limit.
+        team: the processes that train it.
     """
 
     out: Path
@@ -75,6 +79,7 @@ class Run(abc.ABC):
     epoch_steps: int
     epochs: int
     minutes: float | None
+    team: Ranks = Ranks(0, 1)
     step: int = 0
     _elapsed_before: float = 0.0
     _clock: float | None = None
@@ -99,7 +104,10 @@ class Run(abc.ABC):
 
     @abc.abstractmethod
     def advance(self) -> dict[str, Tensor]:
-        """Do one step; return what the log shall say of it by tag, scalars on any device."""
+        """Do one step; return what the log shall say of it by tag, scalars on any device.
+
+        Of several ranks, each gives a share, and the log says their sum.
+        """
 
     @abc.abstractmethod
     def measure(self) -> dict[str, float]:
@@ -125,6 +133,7 @@ def go(run: Run, save_every: float) -> int | None:
     """Train until the run is done, its time is up or a signal comes; leave a checkpoint of that.
 
     Shows a progress bar on a terminal and prints a line per epoch; logs for TensorBoard in run.out.
+    Ranks agree on when to stop and to save whenever they fetch losses, every FETCH_EVERY steps.
 
     Args:
         run: where to go on from.
@@ -135,51 +144,127 @@ def go(run: Run, save_every: float) -> int | None:
 
     Raises:
         FloatingPointError: a loss is not finite; the last checkpoint is kept.
+        LostRankError: another rank has ended, or does not answer for minutes; likewise.
     """
-    summary_writer = require("torch.utils.tensorboard").SummaryWriter
-    # What was logged after the checkpoint will be logged again; readers drop the first version.
     with (
-        summary_writer(str(run.out), purge_step=run.step + 1) as log,
+        _log(run) as log,
         _signals() as caught,
         require("tqdm").tqdm(
-            total=run.last_step, initial=run.step, unit="step", disable=None, dynamic_ncols=True
+            total=run.last_step,
+            initial=run.step,
+            unit="step",
+            disable=None if run.team.first else True,
+            dynamic_ncols=True,
         ) as bar,
     ):
-        losses = _Losses(run, log)
-        saved = time.monotonic()
+        orders = _Orders(run, caught, save_every)
+        losses = _Losses(run, log, orders)
         run.start_clock()
-        while run.step < run.last_step and not run.time_is_up() and not caught:
-            losses.add(run.advance())
-            bar.set_postfix_str(losses.summary(), refresh=False)
-            bar.update()
-            epoch, rest = divmod(run.step, run.epoch_steps)
-            if rest == 0:
+        try:
+            with naming_the_lost():
                 losses.fetch()
-                measured = run.measure()
-                for tag, value in measured.items():
-                    log.add_scalar(tag, value, run.step)
-                said = "".join(f", {tag} {value:.4f}" for tag, value in measured.items())
-                bar.write(
-                    f"epoch {epoch} of {run.epochs}: {losses.summary()}{said}, "
-                    f"{run.elapsed() / 60:.1f} minutes"
-                )
-            if rest == 0 or time.monotonic() - saved > save_every:
-                # The log first: a checkpoint must not be ahead of it.
+                while run.step < run.last_step and not orders.stop():
+                    losses.add(run.advance())
+                    _after_step(run, orders, losses, log, bar)
                 losses.fetch()
-                log.flush()
-                run.save()
-                saved = time.monotonic()
+        except LostRankError as error:
+            raise LostRankError(
+                f"{error}; {run.path} keeps step {run.saved_step()}, the same command resumes"
+            ) from error
+        log.flush()
+        run.save()
+        return orders.signal()
+
+
+def _after_step(run: Run, orders: _Orders, losses: _Losses, log: Any, bar: Any) -> None:
+    """Show how far it is, measure at an epoch's end, and save when it is time."""
+    bar.set_postfix_str(losses.summary(), refresh=False)
+    bar.update()
+    epoch, rest = divmod(run.step, run.epoch_steps)
+    if rest == 0:
+        losses.fetch()
+        measured = run.team.share(run.measure)
+        for tag, value in measured.items():
+            log.add_scalar(tag, value, run.step)
+        if run.team.first:
+            said = "".join(f", {tag} {value:.4f}" for tag, value in measured.items())
+            bar.write(
+                f"epoch {epoch} of {run.epochs}: {losses.summary()}{said}, "
+                f"{run.elapsed() / 60:.1f} minutes"
+            )
+    if rest == 0 or orders.save():
+        # The log first: a checkpoint must not be ahead of it.
         losses.fetch()
         log.flush()
         run.save()
-    return caught[0] if caught else None
+        orders.saved()
+
+
+class _Orders:
+    """Whether to stop and to save: one process as of now, several as of the last fetch."""
+
+    def __init__(self, run: Run, caught: list[int], save_every: float) -> None:
+        self._run, self._caught, self._save_every = run, caught, save_every
+        self._saved = time.monotonic()
+        self._agreed: list[float] = []
+
+    def wishes(self) -> list[float]:
+        """1 or 0 for each of _SIGNALS, the time limit and a checkpoint; only one clock counts."""
+        first = self._run.team.first
+        up = first and self._run.time_is_up()
+        due = first and time.monotonic() - self._saved > self._save_every
+        return [float(wish) for wish in (*(n in self._caught for n in _SIGNALS), up, due)]
+
+    def agree(self, wishes: list[float]) -> None:
+        """Take over the sums of all ranks' wishes."""
+        self._agreed = wishes
+
+    def saved(self) -> None:
+        """Have the time until the next checkpoint count from here."""
+        self._saved = time.monotonic()
+        self._agreed[-1:] = [0.0]
+
+    def signal(self) -> int | None:
+        """The signal that some rank caught."""
+        return next((n for n, wish in zip(_SIGNALS, self._now(), strict=False) if wish), None)
+
+    def stop(self) -> bool:
+        """Whether this was the last step."""
+        return any(self._now()[:-1])
+
+    def save(self) -> bool:
+        """Whether it is time for a checkpoint."""
+        return self._now()[-1] > 0
+
+    def _now(self) -> list[float]:
+        return self.wishes() if self._run.team.alone else self._agreed
+
+
+@contextmanager
+def _log(run: Run) -> Iterator[Any]:
+    """TensorBoard's log on the first rank; on others one that keeps nothing."""
+    if not run.team.first:
+        yield _NoLog()
+        return
+    # What was logged after the checkpoint will be logged again; readers drop the first version.
+    summary_writer = require("torch.utils.tensorboard").SummaryWriter
+    with summary_writer(str(run.out), purge_step=run.step + 1) as log:
+        yield log
+
+
+class _NoLog:
+    def add_scalar(self, tag: str, value: float, step: int) -> None:
+        pass
+
+    def flush(self) -> None:
+        pass
 
 
 class _Losses:
     """The losses of the last steps, on their way from the device to the log."""
 
-    def __init__(self, run: Run, log: Any) -> None:
-        self._run, self._log = run, log
+    def __init__(self, run: Run, log: Any, orders: _Orders) -> None:
+        self._run, self._log, self._orders = run, log, orders
         self._waiting: list[tuple[int, dict[str, Tensor]]] = []
         self._means: dict[str, float] = {}
 
@@ -190,13 +275,14 @@ class _Losses:
             self.fetch()
 
     def fetch(self) -> None:
-        """Log what has come together, and see that it is finite."""
+        """Log what has come together, see that it is finite, and agree with the other ranks."""
         waiting, self._waiting = self._waiting, []
-        if not waiting:
-            return
-        values = iter(
-            torch.stack([loss for _, losses in waiting for loss in losses.values()]).tolist()
-        )
+        shares = [loss for _, losses in waiting for loss in losses.values()]
+        fetched = torch.stack(shares).tolist() if shares else []
+        if not self._run.team.alone:
+            fetched = self._run.team.sum([*fetched, *self._orders.wishes()])
+            self._orders.agree(fetched[len(shares) :])
+        values = iter(fetched)
         for step, losses in waiting:
             for tag in losses:
                 value = next(values)
@@ -225,37 +311,6 @@ def pick_device(name: str | None) -> torch.device:
     return device
 
 
-def adam_tensors(
-    model: nn.Module, optimizer: torch.optim.Adam, prefix: str = ""
-) -> dict[str, Tensor]:
-    """Adam's state for all parameters of `model`, "NAME/exp_avg" and the like; empty at first.
-
-    The prefix goes before the names, for a second Adam of the same parameters.
-    """
-    names = [name for name, _ in model.named_parameters()]
-    return {
-        f"{prefix}{names[index]}/{key}": value
-        for index, state in optimizer.state_dict()["state"].items()
-        for key, value in state.items()
-    }
-
-
-def load_adam_tensors(
-    model: nn.Module, optimizer: torch.optim.Adam, tensors: dict[str, Tensor], prefix: str = ""
-) -> None:
-    """Take over what `adam_tensors` gave after at least one step; there may be other tensors too.
-
-    Raises:
-        KeyError: some are missing.
-    """
-    state = optimizer.state_dict()
-    state["state"] = {
-        index: {key: tensors[f"{prefix}{name}/{key}"] for key in _ADAM_STATE}
-        for index, (name, _) in enumerate(model.named_parameters())
-    }
-    optimizer.load_state_dict(state)
-
-
 @contextmanager
 def _signals() -> Iterator[list[int]]:
     """Collect SIGINT and SIGTERM in the list it gives; a second one acts as if uncaught."""
@@ -269,7 +324,7 @@ def _signals() -> Iterator[list[int]]:
         caught.append(number)
         signal.signal(number, previous[number])
 
-    for number in (signal.SIGINT, signal.SIGTERM):
+    for number in _SIGNALS:
         previous[number] = signal.signal(number, catch)
     try:
         yield caught

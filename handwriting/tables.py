@@ -6,12 +6,12 @@ them is docs/experiments.md.
 
 from __future__ import annotations
 
-import json
 import os
 from pathlib import Path
 from typing import Any
 
 from handwriting.claims import CLAIMS, NOT_RUN, Check, Claim, Subject, answer, values, verdict
+from handwriting.files import unpack_json
 from handwriting.ladder import (
     CONSTANT,
     CONSTANT_MODEL,
@@ -81,11 +81,28 @@ def write_tables(page: Path | str, results: Path | str) -> None:
             the results are damaged.
     """
     page, results = Path(page), Path(results)
+    held = read_results(results)
     try:
-        made = blocks(json.loads(results.read_text()), results.parent, page.parent)
-    except (KeyError, TypeError, AttributeError, json.JSONDecodeError) as error:
+        made = blocks(held, results.parent, page.parent)
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
         raise ValueError(f"{results}: not results of experiments ({error!r})") from error
     fill_page(page, made)
+
+
+def read_results(path: Path) -> dict[str, Any]:
+    """Contents of experiments.json.
+
+    Raises:
+        OSError: it cannot be read.
+        ValueError: it is damaged, or something else.
+    """
+    try:
+        held = unpack_json(path)
+        if held.keys() != no_results("").keys():
+            raise ValueError(f"it holds {', '.join(held)}")
+    except ValueError as error:
+        raise ValueError(f"{path}: not results of experiments ({error})") from error
+    return held
 
 
 def blocks(results: dict[str, Any], folder: Path, base: Path) -> dict[str, str]:
@@ -174,7 +191,10 @@ def _line_model(record: dict[str, Any] | None) -> str:
     return (
         f"Neural line model: {record['lines']:,} lines in {record['minutes']:.1f} minutes; squared "
         f"error on new lines {record['mse']:.4f}, where drawing nothing has "
-        f"{record['empty_mse']:.4f}; where a line is, it draws {record['on_line']:.2f} on average."
+        f"{record['empty_mse']:.4f}; where a line is, it draws {record['on_line']:.2f} on average. "
+        "Digits that the tracer has drawn, their lines made by this net, have a squared error of "
+        f"{record['traced_mse']:.4f} as the sum of segments and {record['traced_max_mse']:.4f} as "
+        f"the maximum, a blank page {record['blank_mse']:.4f}."
     )
 
 

@@ -13,11 +13,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits
 
+from handwriting.learner import Learner
 from handwriting.lines import draw_lines, line_batches
-from handwriting.models.line_model import LineModelConfig
+from handwriting.models.line_model import LineModel, LineModelConfig
 from handwriting.resuming import KeptRun, TrainResult, train_in_folder
 
 EPOCH_STEPS = 1000  # steps after which it is measured; no line comes twice
@@ -39,11 +40,12 @@ class LineTrainConfig:
         out: folder of the run, made if need be; one that holds a run is resumed.
         images: images of lines to train on, none of them twice.
         minutes: stop after so many minutes of training, resumed ones included; None: no limit.
-        batch_size: images in a step.
+        batch_size: images in a step, of all processes together.
         lr: Adam's step size. Squared error on new lines after 750 steps: 0.0117 from 5e-4, 0.0106
             from 1e-3, 0.0098 from 2e-3.
         seed: of the first weights and of the lines.
-        workers: processes that draw lines ahead; 0 draws between the steps. The result is the same.
+        workers: processes that draw lines ahead, for each that trains; 0 draws between the steps.
+            The result is the same.
         save_every: seconds between checkpoints; so do EPOCH_STEPS steps.
         device: "cpu", "cuda" or the like; None: CUDA if there is a device, else the CPU.
         overwrite: start over in a folder that holds a run.
@@ -86,8 +88,21 @@ def train_line_model(config: LineTrainConfig) -> TrainResult:
     return train_in_folder(config, _LineRun)
 
 
+class _Logits(nn.Module):
+    """Calls a line model for the logits of its pixels."""
+
+    def __init__(self, model: LineModel) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, segments: Tensor) -> Tensor:
+        return self.model.logits(segments)
+
+
 class _LineRun(KeptRun):
     """All that a run carries from step to step."""
+
+    MANY = True
 
     def __init__(self, config: LineTrainConfig) -> None:
         super().__init__(config, LineModelConfig())
@@ -97,6 +112,7 @@ class _LineRun(KeptRun):
         self.epochs = math.ceil(self.last_step / EPOCH_STEPS)
         self.optimizer = torch.optim.Adam(self.model.parameters(), config.lr, fused=True)
         self.optimizers = {"": self.optimizer}
+        self.learner = Learner(_Logits(self.model))
 
     @property
     def last_step(self) -> int:
@@ -107,21 +123,27 @@ class _LineRun(KeptRun):
     def supplied(self) -> Iterator[None]:
         """Have the lines of the next steps drawn ahead."""
         config, steps = self.config, range(self.step, self.last_step)
-        with closing(line_batches(config.seed, steps, config.batch_size, config.workers)) as lines:
+        self._part = self.learner.part(config.batch_size)
+        lines = line_batches(config.seed, steps, config.batch_size, config.workers, self._part)
+        with closing(lines):
             self._lines = lines
             yield
 
     def advance(self) -> dict[str, Tensor]:
         """Do one step."""
         segments, images = (tensor.to(self.device) for tensor in next(self._lines))
+
+        def losses(part: slice) -> dict[str, Tensor]:
+            here = slice(part.start - self._part.start, part.stop - self._part.start)
+            logits, wanted = self.learner(segments[here]), images[here].to(torch.float32)
+            return {"loss/train": binary_cross_entropy_with_logits(logits, wanted)}
+
+        self.optimizer.zero_grad()
         with torch.backends.cudnn.flags(enabled=True, deterministic=True):
-            logits = self.model.logits(segments)
-            loss = binary_cross_entropy_with_logits(logits, images.to(torch.float32))
-            self.optimizer.zero_grad()
-            loss.backward()
+            loss = self.learner.backward(self.config.batch_size, losses)
         self.optimizer.step()
         self.step += 1
-        return {"loss/train": loss}
+        return loss
 
     @torch.no_grad()
     def measure(self) -> dict[str, float]:

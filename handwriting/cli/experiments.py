@@ -17,7 +17,8 @@ def add(commands: argparse._SubParsersAction) -> None:
 def _add_experiments(commands: argparse._SubParsersAction) -> None:
     text = (
         "Train and measure every model of the post, and write tables and figures. A folder that "
-        "holds results is gone on with: what is done is not done again."
+        "holds results is gone on with: what is done is not done again. Under torchrun all "
+        "processes train each model together, and the others wait while the first one measures."
     )
     parser = commands.add_parser("experiments", help="repeat the post", description=text)
     scale = "quick, 25 minutes on two cores, or full, the post's"

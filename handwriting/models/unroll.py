@@ -3,13 +3,15 @@
 Any number of nets of one size run side by side, each with digits of its own, in one batched product
 per layer and step. The gradient is written out instead of left to autograd for speed: a weight's
 gradient becomes one matrix product over all steps rather than one per step and a sum, and the gates
-are worked on in place. `writer.py` and `ensemble.py` hold the parameters and say what the outputs
+are worked on in place. Under autocast the layers' products, and nothing else, are in its type.
+`writer.py` and `ensemble.py` hold the parameters and say what the outputs
 mean.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import nullcontext
 from typing import Any
 
 import torch
@@ -54,7 +56,11 @@ def unroll(
         (E, B, T, 3): logit of x, logit of y, logarithm of the softness. Differentiable with respect
         to all but the masks; double backward raises.
     """
-    outputs = _Unroll.apply(count, masks, static, *weights, *biases, projection, output_bias)
+    kind = static.device.type
+    low = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else None
+    parameters = static.to(output_bias.dtype), *weights, *biases, projection, output_bias
+    with torch.autocast(kind, enabled=False) if low else nullcontext():
+        outputs = _Unroll.apply(count, masks, low, *parameters)
     return outputs.transpose(1, 2)
 
 
@@ -64,15 +70,21 @@ class _Unroll(torch.autograd.Function):
     Operands of matrix products lie so in memory: a net's steps and digits are the rows of one
     matrix. The others lie step by step: elementwise work is twice as fast on contiguous numbers.
     Views by step are made beforehand, all at once; one by one they take as long as the work.
+    Of a type `low`, None for that of all others, are the operands of the layers' products.
     """
 
     @staticmethod
-    def forward(ctx, count, masks, static, *parameters):
+    def forward(ctx, count, masks, low, static, *parameters):
         weights, (bias1, bias2, projection, output_bias) = parameters[:3], parameters[3:]
         nets, batch, _ = static.shape
         units = projection.shape[1]
+        if low is not None:
+            weights = [weight.to(low) for weight in weights]
         # Step t reads row t and writes row t + 1; row 0 is the zero state.
-        inputs = [static.new_zeros(nets, count + 1, batch, weight.shape[1]) for weight in weights]
+        inputs = [
+            static.new_zeros(nets, count + 1, batch, weight.shape[1], dtype=low)
+            for weight in weights
+        ]
         cells, squashed = (
             [static.new_zeros(steps, nets, batch, units).transpose(0, 1) for _ in weights]
             for steps in (count + 1, count)
@@ -97,7 +109,10 @@ class _Unroll(torch.autograd.Function):
         for step in range(count):
             for layer in range(3):
                 entering, *row = layers[layer][step]
-                torch.baddbmm(added[layer], entering, weights[layer], out=sums)
+                if low is None:
+                    torch.baddbmm(added[layer], entering, weights[layer], out=sums)
+                else:
+                    torch.add(added[layer], torch.bmm(entering, weights[layer]), out=sums)
                 hidden = _cell_forward(gate_sums, gate_sums[..., 3, :], *row)
                 if layer < 2 and masks is None:
                     aboves[step][layer].copy_(hidden)
@@ -128,7 +143,7 @@ class _Unroll(torch.autograd.Function):
         nets, count, batch, units = top.shape
         grad_sums = [top.new_empty(nets, count, batch, 4 * units) for _ in gates]
         # Of the step after; each is used up before it is written again.
-        grad_inputs = [torch.zeros_like(x[:, 0]) for x in inputs]
+        grad_inputs = [torch.zeros_like(x[:, 0], dtype=top.dtype) for x in inputs]
         grad_cells = [top.new_zeros(nets, batch, units) for _ in cells]
         grad_states, grad_belows, grad_points = (
             _views(grad_inputs, at) for at in (state_at, below_at, point_at)
@@ -154,13 +169,18 @@ class _Unroll(torch.autograd.Function):
             for layer in (2, 1, 0):
                 grad_sum, *row = layers[layer][step]
                 _cell_backward(*row, grad_hidden, grad_cells[layer], spare)
-                torch.bmm(grad_sum, back_weights[layer], out=grad_inputs[layer])
+                if grad_sum.dtype == back_weights[layer].dtype:
+                    torch.bmm(grad_sum, back_weights[layer], out=grad_inputs[layer])
+                else:
+                    product = torch.bmm(grad_sum.to(back_weights[layer]), back_weights[layer])
+                    grad_inputs[layer].copy_(product)
                 if layer > 0:
                     grad_hidden = grad_belows[layer - 1]
                     if masks is not None:
                         grad_hidden = grad_hidden * masks[layer - 1][step]
                     grad_hidden = grad_hidden + grad_states[layer - 1]
         return (
+            None,
             None,
             None,
             grad_sums[0].sum(1),
@@ -236,4 +256,5 @@ def _cell_backward(
 
 def _grad_weight(entering: Tensor, grad_sums: Tensor) -> Tensor:
     """(E, T, B, K), (E, T, B, N) -> (E, K, N), summed over all steps and digits in one product."""
-    return torch.bmm(entering.flatten(1, 2).transpose(1, 2), grad_sums.flatten(1, 2))
+    left, right = entering.flatten(1, 2).transpose(1, 2), grad_sums.flatten(1, 2)
+    return torch.bmm(left, right.to(left.dtype)).to(right.dtype)

@@ -115,10 +115,10 @@ def test_trials_are_trained_and_measured_as_rungs_are_but_only_when_asked_for(co
     run_experiments(dataclasses.replace(config, rungs=("9",), trials=True))
     runs = results_of(config)["runs"]
     assert {name: list(by_seed) for name, by_seed in runs.items()} == {
-        name: ["0"] for name in ("9", "9a", "9b", "9c", "9d", "9e")
+        name: ["0"] for name in ("9", "9a", "9b", "9c", "9d", "9e", "9f")
     }
     recovery = {"recovery_dtw", "recovery_direction", "recovery_start"}
-    assert recovery <= runs["9e"]["0"]["figures"].keys() == runs["9"]["0"]["figures"].keys()
+    assert recovery <= runs["9f"]["0"]["figures"].keys() == runs["9"]["0"]["figures"].keys()
     assert not (config.folder / "figures" / "rung9a.png").exists()
     table = (config.folder / "experiments.md").read_text()
     trials = table[table.index("## Trials") :].split("\n\n")[1]
@@ -246,9 +246,11 @@ def test_a_trial_differs_in_one_option_from_the_one_it_is_of():
         options = [set(ladder.find(name).options.items()) for name in (one, other)]
         return {name for name, _ in options[0] ^ options[1]}
 
-    steps = [("6", "9a"), ("9a", "9b"), ("9a", "9c"), ("9b", "9d"), ("9c", "9d"), ("9d", "9e")]
+    steps = [("6", "9a"), ("9a", "9b"), ("9a", "9c"), ("9b", "9d"), ("9c", "9d")]
+    steps += [("9d", "9e"), ("9d", "9f")]
     assert [differing(*step) for step in steps] == [
-        *({"length_weight"}, {"blur"}, {"samples"}, {"samples"}, {"blur"}, {"lr_schedule"})
+        *({"length_weight"}, {"blur"}, {"samples"}, {"samples"}, {"blur"}),
+        *({"sample_scale"}, {"lr_schedule"}),
     ]
 
 

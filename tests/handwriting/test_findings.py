@@ -112,10 +112,16 @@ def grey(tmp_path):
     return path
 
 
-def test_a_line_model_that_draws_grey_has_the_error_of_grey(grey, tmp_path):
-    found = measure_line_model(grey, tmp_path / "a.png")
+def test_a_line_model_that_draws_grey_has_the_error_of_grey(
+    grey, tmp_path, data_dir, thinned_cache
+):
+    found = measure_line_model(grey, tmp_path / "a.png", data_dir)
     assert found["mse"] == pytest.approx(0.25) and found["on_line"] == pytest.approx(0.5)
     assert 0.01 < found["empty_mse"] < 0.02
+    # 19 segments of 0.5 sum up to 9.5 everywhere, and their maximum is 0.5.
+    ink = found["blank_mse"]
+    assert 0 < ink < 0.2 and found["traced_max_mse"] == pytest.approx(0.25)
+    assert found["traced_mse"] == pytest.approx(9.5**2 * (1 - ink) + 8.5**2 * ink, rel=1e-5)
     assert (tmp_path / "a.png").exists()
 
 

@@ -6,7 +6,13 @@ import math
 import pytest
 import torch
 
-from handwriting.losses import BLURS, blurred_loss, length_loss, pixel_loss, turning_loss
+from handwriting.losses import (
+    blurred_loss,
+    length_loss,
+    pixel_loss,
+    stroke_loss,
+    turning_loss,
+)
 
 
 def stroke(*points):
@@ -55,7 +61,7 @@ def test_blurs_are_those_of_scipy():
     torch.manual_seed(0)
     canvas, target = torch.rand(2, 2, 28, 20, dtype=torch.float64)
     wanted = 0
-    for sigma, weight in BLURS:
+    for sigma, weight in ((1, 2), (2, 4), (4, 8)):  # pixels, and what the blur counts
         for error in (canvas - target).numpy():
             # Down and across apart: what is kept of the kernel is the canvas's size.
             for axis, size in ((0, 28), (1, 20)):
@@ -74,3 +80,30 @@ def test_blurs_pull_at_ink_that_pixels_do_not_reach():
     pulls = [torch.autograd.grad(loss(canvas, target), place, retain_graph=True)[0]
              for loss in (pixel_loss, blurred_loss)]  # fmt: skip
     assert abs(pulls[0]) < 1e-6 and pulls[1] < -1e-4
+
+
+def test_strokes_are_compared_by_the_squared_error_of_x_and_y():
+    written, collected = stroke((0, 0, 5), (1, 0, 5)), stroke((0, 1, 7), (1, 3, 9))
+    assert stroke_loss(written, collected) == (1 + 9) / 4
+
+
+def test_drawings_far_off_hardly_pull_under_a_scale():
+    near = torch.tensor([0.1, 2.0], dtype=torch.float64, requires_grad=True)
+    written = torch.stack((near, torch.zeros(2)), 1)[:, None].expand(2, 3, 2)
+    collected = torch.zeros(2, 3, 2, dtype=torch.float64)
+    loss = stroke_loss(written, collected, scale=0.5)
+    bounded = [d**2 / 2 / (1 + (d / 0.5) ** 2) for d in (0.1, 2.0)]
+    assert loss.item() == pytest.approx(sum(bounded) / 2)
+    loss.backward()
+    # The derivative of half of d^2 / (1 + d^2 / s^2), over the two drawings.
+    pulls = [d / (1 + (d / 0.5) ** 2) ** 2 / 2 for d in (0.1, 2.0)]
+    assert near.grad.tolist() == pytest.approx(pulls) and pulls[1] < pulls[0] / 10
+
+
+def test_a_way_that_most_write_costs_less_than_the_mean_of_all_ways():
+    ways = torch.tensor([0.0, 0.0, 0.0, 1.0, 1.0])[:, None, None].expand(5, 4, 2)
+    losses = {
+        scale: [stroke_loss(torch.full_like(ways, at), ways, scale) for at in (0.0, 0.4)]
+        for scale in (None, 0.1)
+    }
+    assert losses[None][1] < losses[None][0] and losses[0.1][0] < losses[0.1][1]

@@ -214,6 +214,8 @@ def test_a_run_from_before_there_was_a_choice_of_models_goes_on(config, unbroken
     training_state["options"] = {name: training_state["options"][name] for name in old}
     metadata.pop("model")
     metadata |= {
+        "version": "1",
+        "checksum": checkpoints.checksum(tensors),
         "config": json.dumps({"units": 8, "points": 20}),
         "training": json.dumps(training_state),
     }
@@ -237,7 +239,7 @@ def test_other_samples_than_the_runs_are_refused(full):
         *(("batch_size", 4), ("lr", 1e-3), ("seed", 1), ("units", 9), ("limit", 24)),
         *(("model", "ensemble"), ("composite", "max"), ("dropout", 0.5), ("blur", 1.0)),
         *(("length_weight", 0.01), ("turning_weight", 0.01), ("sample_lr", 1.0), ("warm_up", 1)),
-        ("lr_schedule", "cosine"),
+        *(("lr_schedule", "cosine"), ("sample_scale", 3.0)),
     ],
 )
 def test_other_options_than_the_runs_are_refused_by_name(config, name, value):

@@ -6,11 +6,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from ranked_runs import assert_same_but_for_rounding
 from training_runs import BATCHES, assert_same_bits, hook_steps, logged, small, with_everything
 
 import softraster
 from handwriting import checkpoint as checkpoints
 from handwriting import train as training
+from handwriting.learner import Learner
 from handwriting.losses import blurred_loss, length_loss, turning_loss
 from handwriting.models.line_model import LineModel
 from handwriting.practice import Practice
@@ -102,6 +104,96 @@ def test_training_lowers_the_loss(config):
     assert train(config).test_mse < 0.8 * before
 
 
+@pytest.mark.parametrize("model", ["writer", "ensemble"])
+def test_a_run_is_a_plain_loop_of_adams_steps_bit_for_bit(config, model):
+    config = dataclasses.replace(config, model=model, epochs=2, lr=1e-3, blur=0.5)
+    got = checkpoints.load(train(config).path).weights
+    digits = training.load_thinned("train", config.data_dir)
+    torch.manual_seed(config.seed)
+    net = checkpoints.build(config.model_config())
+    adam = torch.optim.Adam(net.parameters(), 1e-3, fused=True)
+    for epoch in range(2):
+        order = torch.from_numpy(np.random.default_rng((config.seed, epoch)).permutation(40))
+        for which in order.split(8):
+            target = digits.images[which].float()
+            canvas = softraster.draw_strokes(net(target, digits.labels[which]), 28)
+            adam.zero_grad()
+            ((canvas - target).square().mean() + 0.5 * blurred_loss(canvas, target)).backward()
+            adam.step()
+    for name, weight in net.state_dict().items():
+        assert torch.equal(got[name], weight), name
+
+
+@pytest.mark.parametrize("model", ["writer", "ensemble"])
+def test_accumulated_steps_are_whole_ones_but_for_rounding(full, model, monkeypatch):
+    full = dataclasses.replace(full, model=model, dropout=0.0, composite="sum", epochs=2)
+    sizes = []
+    hook_steps(monkeypatch, lambda _, target: sizes.append(len(target)))
+    whole = train(full).path
+    assert sizes == [8] * 2 * BATCHES
+    sizes.clear()
+    parts = dataclasses.replace(full, accumulate=3, out=full.out.with_name("parts"))
+    assert_same_but_for_rounding(train(parts).path, whole)
+    assert sizes == [2, 3, 3] * 2 * BATCHES
+    for tag in ("mse/train", "loss/samples", "loss/turning"):
+        values, wanted = ([loss for _, loss in logged(c.out, tag)] for c in (parts, full))
+        np.testing.assert_allclose(values, wanted, rtol=1e-4)
+    assert train(dataclasses.replace(parts, accumulate=1, epochs=3)).step == 3 * BATCHES
+
+
+def test_a_run_in_bfloat16_learns_and_draws_in_float32(config, monkeypatch):
+    types = set()
+    draw_strokes = softraster.draw_strokes
+
+    def draw(strokes, *arguments, **options):
+        types.add(strokes.dtype)
+        return draw_strokes(strokes, *arguments, **options)
+
+    monkeypatch.setattr(softraster, "draw_strokes", draw)
+    config = dataclasses.replace(config, precision="bfloat16", units=16, seed=1)
+    before = train(dataclasses.replace(config, lr=1e-12, epochs=1)).test_mse
+    low = dataclasses.replace(config, lr=5e-3, epochs=12, overwrite=True)
+    result = train(low)
+    assert result.test_mse < 0.8 * before
+    weights = checkpoints.load(result.path).weights
+    assert types == {torch.float32} == {weight.dtype for weight in weights.values()}
+    # Nearly what float32 learns, but not quite.
+    high = dataclasses.replace(low, precision="float32", out=config.out.with_name("high"), epochs=1)
+    train(high)
+    wanted = [loss for _, loss in logged(high.out, "mse/train")]
+    losses = [loss for _, loss in logged(low.out, "mse/train")][-12 * BATCHES :][:BATCHES]
+    np.testing.assert_allclose(losses, wanted, rtol=1e-2)
+    assert losses != wanted
+
+
+@pytest.mark.parametrize("model", ["writer", "ensemble"])
+def test_gradients_in_bfloat16_are_nearly_those_in_float32(model):
+    torch.manual_seed(0)
+    net = checkpoints.build(TrainConfig(model=model, units=12).with_defaults().model_config())
+    images, labels = (torch.rand(9, 28, 28) > 0.8).float(), torch.arange(9)
+    gradients = []
+    for precision in ("float32", "bfloat16"):
+        net.zero_grad()
+        Learner(net, precision=precision)(images, labels)[..., :2].square().mean().backward()
+        gradients.append([parameter.grad for parameter in net.parameters()])
+    for wanted, got in zip(*gradients, strict=True):
+        assert got.dtype == torch.float32
+        assert (got - wanted).norm() < 0.03 * wanted.norm() or wanted.norm() == 0
+
+
+def test_another_precision_than_the_runs_is_refused_and_none_is_float32(config):
+    path = train(dataclasses.replace(config, epochs=1)).path
+    other = dataclasses.replace(config, precision="bfloat16")
+    with pytest.raises(ValueError, match="holds a run with precision float32, not bfloat16"):
+        train(other)
+    held = checkpoints.load(path)
+    del held.training["options"]["precision"]  # as of a run from before there was a choice
+    checkpoints.save(path, held)
+    with pytest.raises(ValueError, match="holds a run with precision float32, not bfloat16"):
+        train(other)
+    assert train(config).step == 3 * BATCHES
+
+
 def test_samples_come_first_and_then_once_before_every_step_on_digits(full, monkeypatch):
     done = []
     step = Practice.step
@@ -114,7 +206,7 @@ def test_samples_come_first_and_then_once_before_every_step_on_digits(full, monk
     hook_steps(monkeypatch, lambda *_: done.append("digits"))
     train(dataclasses.replace(full, epochs=1))
     assert done == [0, 1, 2, 3, "digits", 4, "digits", 5, "digits", 6, "digits", 7, "digits"]
-    assert len(logged(full.out, "mse/samples")) == BATCHES
+    assert len(logged(full.out, "loss/samples")) == BATCHES
 
 
 def test_samples_are_learned_point_by_point(full):
@@ -123,7 +215,7 @@ def test_samples_are_learned_point_by_point(full):
             full, epochs=epochs, warm_up=1, sample_lr=5e-3, lr=1e-9, dropout=0.0, overwrite=True
         )
         train(config)
-        return [value for _, value in logged(config.out, "mse/samples")][-1]
+        return [value for _, value in logged(config.out, "loss/samples")][-1]
 
     assert distance(40) < 0.1 * distance(1)
 
@@ -220,7 +312,14 @@ def test_weights_that_are_not_finite_are_not_saved(config, monkeypatch):
         *(("epochs", 0), ("lr", 0.0), ("lr", float("nan")), ("minutes", -1.0), ("seed", -1)),
         *(("model", "parrot"), ("composite", "over"), ("dropout", 1.0), ("blur", -1.0)),
         *(("length_weight", float("inf")), ("turning_weight", -0.01), ("renderer", "laser")),
-        *(("sample_lr", 0.0), ("warm_up", -1), ("units", 0), ("lr_schedule", "stairs")),
+        *(
+            ("sample_lr", 0.0),
+            ("sample_scale", 0.0),
+            ("warm_up", -1),
+            ("units", 0),
+            ("lr_schedule", "stairs"),
+        ),
+        *(("accumulate", 0), ("precision", "float16"), ("emnist", "letters")),
     ],
 )
 def test_bad_options_are_refused_by_name(name, value):
