@@ -248,8 +248,13 @@ def _log(run: Run) -> Iterator[Any]:
         return
     # What was logged after the checkpoint will be logged again; readers drop the first version.
     summary_writer = require("torch.utils.tensorboard").SummaryWriter
-    with summary_writer(str(run.out), purge_step=run.step + 1) as log:
-        yield log
+    try:
+        with summary_writer(str(run.out), purge_step=run.step + 1) as log:
+            yield log
+    except OSError as error:
+        if error.errno is None or error.filename is not None:
+            raise
+        raise OSError(error.errno, error.strerror, str(run.out)) from error  # such as a full disk
 
 
 class _NoLog:

@@ -43,6 +43,11 @@ class TestSaturated:
         _, grads = stack(1, [1.0], composite="softor", dtype=dtype)
         assert grads["intensity"] == [1.0]
 
+    def test_softor_under_a_nearly_full_segment_leaves_the_other_its_light(self, dtype, stack):
+        light = 2.0**-18 if dtype == torch.float32 else 2.0**-40
+        _, grads = stack(2, [1 - light, 0.5], composite="softor", dtype=dtype)
+        assert grads["intensity"] == [0.5, light]
+
     def test_over_an_opaque_segment_hides_what_is_below(self, dtype, stack):
         value, grads = stack(
             2, [1.0, 1.0], [[0.25], [0.75]], [0.125], composite="over", dtype=dtype
@@ -95,12 +100,12 @@ def test_over_without_color_or_background_is_softor(device):
 
 
 def test_over_holds_when_its_log_is_cut_into_groups(device):
-    # Faint segments reach every pixel: 200 of them log more than a group holds.
+    # Faint segments reach every pixel, and so a group holds 144 of them: these make four.
     make = torch.Generator().manual_seed(1)
     tensors = {
-        "segments": torch.rand(200, 4, dtype=torch.float64, generator=make),
-        "softness": torch.full((200,), 5.0, dtype=torch.float64),
-        "color": torch.rand(200, 3, dtype=torch.float64, generator=make),
+        "segments": torch.rand(450, 4, dtype=torch.float64, generator=make),
+        "softness": torch.full((450,), 5.0, dtype=torch.float64),
+        "color": torch.rand(450, 3, dtype=torch.float64, generator=make),
     }
     grads = []
     for function, place in (

@@ -276,6 +276,34 @@ def test_nan_and_infinity_stay_in_their_own_canvas(mode, bad, device):
                 assert torch.equal(a[item], b[item]), name
 
 
+@modes
+@pytest.mark.parametrize("name", ["segments", "intensity"])
+def test_nan_fills_a_canvas_that_several_threads_draw(mode, name):
+    scene = Scene(mode, (1, 5), size=(64, 40))
+    dirty = [x.detach().clone() for x in scene.tensors]
+    dirty[0][0, 2] = torch.tensor([0.3, 0.1, 0.5, 0.2])  # in the first of the bands
+    dirty[scene.names.index(name)].view(1, 5, -1)[0, 2, 0] = torch.nan
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        assert scene.draw(*dirty).isnan().all()
+    finally:
+        torch.set_num_threads(before)
+
+
+@pytest.mark.parametrize("composite", ["max", "softor"])
+def test_in_a_canvas_of_nan_the_other_segments_learn_as_under_sum(composite, device):
+    segments, softness, _ = small(device)
+    with torch.no_grad():
+        softness[1, 2] = torch.nan
+    got, expected = (
+        torch.autograd.grad(draw(segments, softness, composite=c).sum(), segments)[0]
+        for c in (composite, "sum")
+    )
+    assert expected[1, 2].isnan().all() and expected[1, 3].abs().min() > 0
+    assert torch.equal(got[1].nan_to_num(), expected[1].nan_to_num())
+
+
 @pytest.mark.parametrize("coverage", COVERAGES)
 @pytest.mark.parametrize("composite", COMPOSITES)
 def test_the_reference_keeps_nan_in_its_own_canvas_too(coverage, composite):

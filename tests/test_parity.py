@@ -1,5 +1,7 @@
 """The fused op against the reference: values and gradients, in every mode and precision."""
 
+import math
+
 import pytest
 import torch
 from cases import COMPOSITES, COVERAGES, NAMED, Case, random_case
@@ -10,7 +12,25 @@ RANDOM = {
     f"random {seed}, {size}": random_case(seed, size=size)
     for seed, size in enumerate([(20, 28), (28, 20), (33, 33), (7, 50), (64, 64), (3, 3)])
 }
-ALL = {**NAMED, **RANDOM}
+# A row of more chunks than two full lists hold; and midpoints far from the pixels, where an offset
+# is the small difference of large numbers.
+FAR = {
+    "a row of 138 chunks": Case(
+        torch.tensor(
+            [[0.05, 4.1e-4, 0.95, 1.23e-3], [0.9, 1.5e-3, 0.02, 1e-4]], dtype=torch.float64
+        ),
+        torch.tensor([0.02, 0.5], dtype=torch.float64) * 1100,
+        (2, 1100),
+    ),
+    "ends far away": Case(
+        torch.tensor(
+            [[-100.3, -94.9, 70.9, 66.6], [-94.6, -100.3, 66.9, 70.9]], dtype=torch.float64
+        ),
+        torch.tensor([6.0, 2.0], dtype=torch.float64) * 28,
+        (28, 28),
+    ),
+}
+ALL = {**NAMED, **RANDOM, **FAR}
 
 modes = pytest.mark.parametrize(
     ("coverage", "composite", "channels"),
@@ -136,6 +156,25 @@ def test_float32_gradients_hold_on_a_canvas_of_a_million_pixels(coverage, compos
     expected = grads(case.to(torch.float64), softraster.reference.draw_segments)
     for x, y in zip(got, expected, strict=True):
         torch.testing.assert_close(x.cpu().double(), y, rtol=2e-6, atol=1e-6 * y.abs().max().item())
+
+
+@pytest.mark.parametrize(("dtype", "relative"), [(torch.float32, 1e-6), (torch.float64, 2e-14)])
+@pytest.mark.parametrize("steps", [0.37, 0.0711])
+def test_a_dots_coverage_falls_off_as_the_logistic_function_to_its_last_digits(
+    dtype, relative, steps, device
+):
+    # Centres of pixels lie whole pixels away from the dot: nothing but exp() is rounded.
+    pixels = 12
+    width = torch.tensor([2 / pixels], dtype=dtype, device=device)
+    dot = torch.tensor([[0.5, 0.5, 0.5, 0.5]], dtype=dtype, device=device) / pixels
+    softness = torch.tensor([steps * pixels], dtype=dtype, device=device)
+    canvas = softraster.draw_segments(
+        dot, softness, (1, pixels), coverage="capsule", width=width, tolerance=0
+    )
+    k = softness.item() / pixels
+    expected = [1 / (1 + math.exp(k * (pixel - 1))) for pixel in range(pixels)]
+    expected = torch.tensor(expected, dtype=torch.float64)
+    torch.testing.assert_close(canvas[0].double().cpu(), expected, rtol=relative, atol=0)
 
 
 def test_draw_strokes_joins_consecutive_points_with_the_first_points_softness(device):

@@ -34,6 +34,10 @@ DAMAGED = {
     "no opacity": (svg('<path d="M0 0L1 1" stroke="red" opacity="x"/>'), "opacity 'x'"),
     "transform": (svg('<path d="M0 0L1 1" stroke="red" transform="turn(3)"/>'), "transform"),
     "open transform": (svg('<g transform="rotate("><path d="M0 0L1 1"/></g>'), "transform"),
+    "too far away": (
+        svg('<path d="M0 0L1e9 1" stroke="red" transform="scale(1e308)"/>'),
+        "coordinates are not all finite",
+    ),
     "filled": (svg('<path id="blob" d="M0 0L1 1L1 0"/>'), '<path id="blob"> is filled'),
 }
 DAMAGED |= {

@@ -290,6 +290,16 @@ def test_a_damaged_cache_is_named_and_remade(folder, cache, digits, change):
     assert path.read_bytes() == sound
 
 
+def test_a_cache_that_cannot_be_read_is_warned_of_and_remade(folder, cache, digits):
+    data.load_thinned("test", folder)
+    (path,) = cache.iterdir()
+    path.unlink()
+    path.mkdir()
+    with pytest.warns(UserWarning, match=rf"{path.name}: cannot be read.*thinning again"):
+        loaded = data.load_thinned("test", folder)
+    np.testing.assert_array_equal(loaded.images, thin(digits[0]))
+
+
 def test_an_unwritable_cache_is_warned_of_and_does_without(folder, cache, digits):
     cache.write_text("a file where the folder should be")
     with pytest.warns(UserWarning, match=r"cache cannot be written.*SOFTRASTER_CACHE"):

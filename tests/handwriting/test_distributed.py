@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 
 import pytest
 import torch
@@ -107,6 +108,7 @@ def test_processes_stop_together_and_another_number_goes_on(config, tmp_path):
         assert out.splitlines()[-1] == f"stopped 0 None 6 {signal.SIGTERM.value}"
     path = config.out / checkpoints.CHECKPOINT_NAME
     assert checkpoints.load(path).training["step"] == 6
+    time.sleep(1)  # TensorBoard reads a folder's files in the order of the second they began in
     train(config)
     assert_same_run(config.out, unbroken.out, ["mse/train"])
 

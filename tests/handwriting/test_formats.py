@@ -195,7 +195,11 @@ def test_damaged_files_are_named(tmp_path, suffix):
         ("label", np.zeros(53), r"label has shape \(53,\)"),
         ("split", np.full(54, 2), "splits 0 or 1"),
         ("index", None, "it lacks 'index'"),
+        ("label", np.full(54, "4"), "holds <U1 where numbers must be"),
+        ("quality/cnn", np.zeros(53), r"the metric cnn is float64 of shape \(53,\)"),
+        ("quality/cnn", np.zeros(54, int), "the metric cnn is int64"),
         ("meta", "{", "damaged"),
+        ("meta", "[]", "meta must be an object, got list"),
     ],
 )
 def test_arrays_of_another_form_are_refused(tmp_path, name, value, says):

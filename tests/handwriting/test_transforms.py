@@ -109,6 +109,11 @@ def test_speed_keeps_points_on_their_lines_and_the_ends_of_these():
             assert np.hypot(*(to - part[:, None] * way).T).min() < 1e-5
 
 
+def test_speed_leaves_a_line_without_length_as_it_is():
+    dot = torch.tensor([(0.3, 0.4, 0), (0.3, 0.4, 0), (0.3, 0.4, 1)])
+    assert torch.equal(Speed(0.5)(dot, generator()), dot)
+
+
 def test_resample_puts_points_as_samples_do():
     got = Resample(12)(DRAWING)
     np.testing.assert_allclose(got, resample(DRAWING.numpy(), 12), atol=1e-6)
