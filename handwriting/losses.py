@@ -80,10 +80,10 @@ def turning_loss(points: Tensor) -> Tensor:
 def stroke_loss(written: Tensor, collected: Tensor, scale: float | None = None) -> Tensor:
     """Mean squared error of x and y; with a scale, bounded for each drawing.
 
-    With m a drawing's mean squared error and d^2 = 2 m the mean square of its points' distances, the
-    bounded loss is the mean over drawings of m / (1 + d^2 / scale^2). People write the same digit in
-    several ways. The squared error is least for their mean, which nobody writes; this one for a way
-    that many write, because drawings far off, over the scale, hardly pull.
+    With m a drawing's mean squared error and d^2 = 2 m the mean square of its points' distances,
+    the bounded loss is the mean over drawings of m / (1 + d^2 / scale^2). People write the same
+    digit in several ways. The squared error is least for their mean, which nobody writes; this one
+    for a way that many write, because drawings far off, over the scale, hardly pull.
 
     Args:
         written: (B, P, 2 or more), x and y first.

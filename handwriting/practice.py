@@ -18,8 +18,8 @@ from handwriting.samples import Samples, sample_images
 class Practice:
     """Trains a model to write the images of drawings with their own points.
 
-    The loss is `stroke_loss`; softness is left alone, as in the post. All drawings are in a step, or
-    batches of them where there are more than fit in one.
+    The loss is `stroke_loss`; softness is left alone, as in the post. All drawings are in a step,
+    or batches of them where there are more than fit in one.
 
     Attributes:
         optimizer: an Adam of its own, besides the one that trains on digits, as in the post.
