@@ -5,6 +5,7 @@
 # make fuzz: a million random calls of the op against the reference, in two processes.
 # make sanitize: the op's tests and fuzzed calls on a build with AddressSanitizer and UBSan.
 # make coverage: the tests, and which lines of softraster and handwriting they leave out.
+# make test-faults: faults planted in csrc, one at a time, each of which the op's tests must notice.
 # make mutate: small changes to the drawing calls, losses and metrics, each of which tests must notice.
 
 PYTHON ?= python3
@@ -22,7 +23,7 @@ STAMP := $(VENV)/installed
 CPP := $(wildcard csrc/*.h csrc/*.cpp csrc/*/*.h csrc/*/*.cpp csrc/*/*.cu)
 CPP_TESTS := $(wildcard tests/*/*.h tests/*/*.cpp tests/*/*.cu)
 
-.PHONY: demo test test-slow fuzz sanitize coverage mutate lint format bench clean
+.PHONY: demo test test-slow fuzz sanitize coverage mutate test-faults lint format bench clean
 
 demo: $(STAMP)
 	$(BIN)/python -m handwriting train --out $(DEMO_OUT) $(DEMO_TRAIN) --minutes $(DEMO_MINUTES)
@@ -50,6 +51,9 @@ coverage: $(STAMP)
 
 mutate: $(STAMP)
 	$(BIN)/python tests/mutate.py
+
+test-faults: $(STAMP)
+	$(BIN)/python tests/planted_faults.py
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

@@ -123,6 +123,27 @@ def test_over_holds_when_its_log_is_cut_into_groups(device):
         torch.testing.assert_close(got.cpu(), expected, rtol=0, atol=1e-5 * scale)
 
 
+def test_over_misses_no_row_of_a_segment_wherever_it_begins(device):
+    # Hard lines between the rows of pixels, one for each pair of rows, which alone they reach.
+    rows, columns = 70, 9
+    y = torch.arange(1, rows, dtype=torch.float64)
+    ends = torch.stack([0 * y + 1.3, y - 0.03, 0 * y + 7.6, y + 0.02], -1) / rows
+    make = torch.Generator().manual_seed(3)
+    weights = torch.randn(rows, columns, dtype=torch.float64, generator=make)
+    softness = torch.full_like(y, 100.0 * rows)
+    grads = []
+    for function, place in (
+        (softraster.draw_segments, device),
+        (softraster.reference.draw_segments, "cpu"),
+    ):
+        leaves = [x.to(place, copy=True).requires_grad_() for x in (ends, softness)]
+        canvas = function(*leaves, (rows, columns), composite="over", tolerance=1e-12)
+        grads.append(torch.autograd.grad((canvas.cpu() * weights).sum(), leaves))
+    for got, expected in zip(*grads, strict=True):
+        scale = expected.abs().max().item()
+        torch.testing.assert_close(got.cpu(), expected, rtol=0, atol=1e-8 * scale)
+
+
 def test_several_drawings_in_one_graph_add_their_gradients(device):
     make = torch.Generator().manual_seed(2)
     segments = torch.rand(3, 4, generator=make).to(device).requires_grad_()

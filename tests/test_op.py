@@ -41,6 +41,12 @@ def test_any_leading_batch_dimensions_draw_as_one_by_one(batch, device):
         assert torch.equal(item, draw(s, k, c))
 
 
+def test_draw_strokes_draws_one_chain_as_a_batch_of_one(device):
+    points = torch.rand(6, 3, device=device) * torch.tensor([1, 1, 100.0], device=device)
+    canvas = softraster.draw_strokes(points, 16)
+    assert canvas.max() > 0.1 and torch.equal(canvas, softraster.draw_strokes(points[None], 16)[0])
+
+
 def test_softness_and_intensity_broadcast_and_their_gradients_sum(device):
     segments, _, _ = small(device, (3, 5))
     softness = torch.tensor([80.0], device=device, requires_grad=True)
@@ -187,6 +193,21 @@ def test_fake_and_meta_tensors_give_shapes_without_drawing():
         canvas.sum().backward()
     meta = draw(torch.rand(2, 5, 4, device="meta"), torch.rand(2, 5, device="meta"))
     assert meta.device.type == "meta" and meta.shape == (2, 12, 16)
+
+
+def test_a_device_without_kernels_is_an_error_with_its_remedy(monkeypatch):
+    def draw_on(device):
+        with FakeTensorMode():
+            return draw(torch.rand(2, 5, 4, device=device), 90.0)
+
+    with pytest.raises(RuntimeError, match=r"no kernels for mps.*\.cpu\(\)"):
+        draw_on("mps")
+    monkeypatch.setattr(softraster._ops, "CUDA_ARCHS", "")
+    with pytest.raises(RuntimeError, match=r"without CUDA kernels.*SOFTRASTER_CUDA=1"):
+        draw_on("cuda")
+    assert draw_on("cpu").shape == (2, 12, 16)
+    monkeypatch.setattr(softraster._ops, "CUDA_ARCHS", "90")
+    assert draw_on("cuda").device.type == "cuda"
 
 
 @modes

@@ -12,8 +12,8 @@ RANDOM = {
     f"random {seed}, {size}": random_case(seed, size=size)
     for seed, size in enumerate([(20, 28), (28, 20), (33, 33), (7, 50), (64, 64), (3, 3)])
 }
-# A row of more chunks than two full lists hold; and midpoints far from the pixels, where an offset
-# is the small difference of large numbers.
+# More chunks than two full lists hold, in a row or one in each; and midpoints far from the pixels,
+# where an offset is the small difference of large numbers.
 FAR = {
     "a row of 138 chunks": Case(
         torch.tensor(
@@ -21,6 +21,11 @@ FAR = {
         ),
         torch.tensor([0.02, 0.5], dtype=torch.float64) * 1100,
         (2, 1100),
+    ),
+    "140 rows of a chunk": Case(
+        torch.tensor([[0.01, 0.03, 0.031, 0.96], [0.02, 1.02, 0.015, 0.3]], dtype=torch.float64),
+        torch.tensor([0.3, 2.0], dtype=torch.float64) * 140,
+        (140, 6),
     ),
     "ends far away": Case(
         torch.tensor(
@@ -156,6 +161,23 @@ def test_float32_gradients_hold_on_a_canvas_of_a_million_pixels(coverage, compos
     expected = grads(case.to(torch.float64), softraster.reference.draw_segments)
     for x, y in zip(got, expected, strict=True):
         torch.testing.assert_close(x.cpu().double(), y, rtol=2e-6, atol=1e-6 * y.abs().max().item())
+
+
+@pytest.mark.parametrize("composite", ["sum", "max", "over"])
+def test_float32_sums_over_many_pixels_lose_no_bit_that_the_result_has(composite):
+    # Of softness 0, coverage is 1/2 everywhere. Added up in float32, the 2^-17 would be lost.
+    intensity = torch.ones(1, requires_grad=True)
+    canvas = softraster.draw_segments(
+        torch.tensor([[0.2, 0.3, 0.7, 0.6]]),
+        torch.zeros(1),
+        1024,
+        coverage="capsule",
+        width=torch.tensor([0.1]),
+        intensity=intensity,
+        composite=composite,
+    )
+    (grad,) = torch.autograd.grad(canvas, intensity, torch.full_like(canvas, 1 + 2.0**-17))
+    assert grad.item() == 2.0**19 * (1 + 2.0**-17)
 
 
 @pytest.mark.parametrize(("dtype", "relative"), [(torch.float32, 1e-6), (torch.float64, 2e-14)])
