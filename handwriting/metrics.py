@@ -99,7 +99,7 @@ def ink(drawings: np.ndarray, skeletons: np.ndarray) -> dict[str, np.ndarray]:
     drawn, wanted = render(drawings, size).astype(bool), skeletons.astype(bool)
     figures = _pixels(drawn, wanted)
     samples, length = sample(drawings)
-    figures["abuse"] = _abuse(samples * size, wanted)
+    figures["abuse"] = _abuse(samples * size, wanted) * (length > 0)
     figures["redundancy"] = length * size / skeleton_length(wanted)
     return figures
 

@@ -139,6 +139,11 @@ BAD_ARGUMENTS = {
         ValueError,
         r"points .* got \(3, 4\)",
     ),
+    "points of shape (3,)": (
+        lambda: softraster.draw_strokes(S[0, :3], 8),
+        ValueError,
+        r"points .* got \(3,\)",
+    ),
     "points a list": (lambda: softraster.draw_strokes([], 8), TypeError, "points .* got list"),
 }
 

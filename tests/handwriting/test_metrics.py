@@ -85,6 +85,19 @@ def test_a_missing_half_is_missed_and_no_stray_ink_is_found():
     assert got["redundancy"] == pytest.approx(9 / (19 * 0.948))
 
 
+def test_a_dot_is_one_pixel():
+    got = measured(drawing((4, 10), (4, 10)), BAR)
+    assert got["precision"] == 1 and got["recall"] == 2 / 20
+    assert got["chamfer"] == pytest.approx(np.arange(20).mean() / 2)
+    assert got["redundancy"] == got["abuse"] == got["retrace"] == 0
+
+
+@pytest.mark.parametrize(("end", "recall", "failed"), [(20, 0.9, 0), (19, 0.85, 1)])
+def test_nine_tenths_are_not_failed_and_less_is(end, recall, failed):
+    got = measured(drawing((4, 10), (end, 10)), BAR)
+    assert got["recall"] == recall and got["failed"] == failed
+
+
 def test_stray_ink_costs_precision_and_is_abuse():
     got = measured(drawing((4, 10), (23, 10), (23, 20), (23, 20), lifted=[1, 2]), BAR)
     assert got["abuse"] == 0 and got["precision"] == 1
@@ -100,8 +113,23 @@ def test_the_share_of_abuse_counts_length_not_points():
     assert got["abuse"] == pytest.approx((10 - 1.5) / 29, abs=1 / 256)
 
 
-def test_nothing_drawn_is_the_diagonal_away():
-    got = measured(drawing((4, 10), (23, 10), lifted=[0, 1]), BAR)
+@pytest.mark.parametrize("axis", [0, 1])
+@pytest.mark.parametrize("side", [-1, 1])
+@pytest.mark.parametrize(("beside", "abuse"), [(1.5, 0), (1.5 + 1 / 64, 1)])
+def test_abuse_begins_beyond_a_pixel_and_a_half_on_every_side(axis, side, beside, abuse):
+    # 256 px long, so that samples are in the middles of pixels; all numbers are exact.
+    skeleton = np.zeros((1, 512, 512), np.uint8)
+    skeleton[0, 100:356, 40] = 1
+    x = 40.5 + side * beside
+    one = np.array([[(x, 100, 0), (x, 356, 0)]]) / (512, 512, 1)
+    if axis:
+        skeleton, one = skeleton.transpose(0, 2, 1), one[..., [1, 0, 2]]
+    assert ink(one, skeleton)["abuse"][0] == abuse
+
+
+@pytest.mark.parametrize("start", [(4, 10), (1, 1)])  # on the bar, and off it
+def test_nothing_drawn_is_the_diagonal_away(start):
+    got = measured(drawing(start, (23, 10), lifted=[0, 1]), BAR)
     assert got["precision"] == got["recall"] == got["f1"] == got["iou"] == 0
     assert got["chamfer"] == got["hd95"] == pytest.approx(28 * 2**0.5)
     assert got["failed"] == 1 and got["redundancy"] == got["abuse"] == 0
@@ -123,6 +151,25 @@ def test_percentiles_are_those_of_all_distances_both_ways():
         assert got["chamfer"][number] == pytest.approx((there.mean() + back.mean()) / 2, rel=1e-6)
         assert got["precision"][number] == (there <= 1.5).mean()
         assert got["recall"][number] == (back <= 1.5).mean()
+        means = 1 / (there <= 1.5).mean(), 1 / (back <= 1.5).mean()
+        assert got["f1"][number] == pytest.approx(2 / sum(means))
+    assert got["f1"].min() < 0.5
+
+
+def test_drawings_are_measured_together_as_one_by_one():
+    random = np.random.default_rng(3)
+    drawings = random.random((6, 7, 3))
+    drawings[..., 2] = drawings[..., 2] > 0.7
+    drawings[2, :, 2] = 1  # nothing is drawn
+    drawings[3] = drawings[3, 0] * (1, 1, 0)  # a dot
+    drawings[4, :, 2] = np.arange(7) != 5  # one segment, without turns
+    skeletons = (random.random((6, 28, 28)) < 0.03).astype(np.uint8)
+    with np.errstate(divide="raise", invalid="raise"):
+        together = {**ink(drawings, skeletons), **manner(drawings)}
+    for number in range(6):
+        one = measured(drawings[[number]], skeletons[[number]])
+        for name, value in one.items():
+            np.testing.assert_equal(together[name][number], value, err_msg=f"{number} {name}")
 
 
 def test_a_square_turns_three_times_by_90_degrees():
@@ -131,12 +178,29 @@ def test_a_square_turns_three_times_by_90_degrees():
     assert got["turn_cos"][0] == pytest.approx(0, abs=1e-12) and got["sharp"][0] == 0
 
 
+def test_the_cosine_of_several_turns_is_their_mean():
+    got = manner(drawing((4, 4), (8, 4), (12, 8), (8, 12)))
+    assert got["turning"][0] == pytest.approx(45 + 90)
+    assert got["turn_cos"][0] == pytest.approx(0.5**0.5 / 2)
+
+
+def test_turning_back_is_180_degrees_where_its_cosine_is_rounded_too():
+    ends = np.random.default_rng(4).random((300, 2))
+    lines = np.zeros((300, 4, 3))
+    lines[:, 1, :2], lines[:, 2, :2] = ends / 2, ends  # on in the same direction, and back
+    with np.errstate(invalid="raise"):
+        np.testing.assert_allclose(manner(lines)["turning"], 180, atol=1e-4)
+
+
 def test_segments_without_length_and_jumps_turn_nowhere():
     plain = manner(drawing((4, 4), (20, 4), (20, 20)))
     doubled = manner(drawing((4, 4), (20, 4), (20, 4), (20, 4), (20, 20)))
     assert plain["turning"] == doubled["turning"] == pytest.approx(90)
     jumping = manner(drawing((4, 4), (20, 4), (4, 6), (4, 20), lifted=[1]))
     assert jumping["turning"] == 0 and np.isnan(jumping["turn_cos"][0])
+    for start in ({}, {"lifted": [0]}):
+        first = manner(drawing((4, 4), (4, 4 + 9 * bool(start)), (20, 4), **start))
+        assert first["turning"] == 0 and np.isnan(first["turn_cos"][0])
     # Two jumps that return to where the pen was are still a lift.
     away = manner(drawing((4, 4), (20, 4), (9, 9), (20, 4), (20, 20), lifted=[1, 2]))
     assert away["turning"] == 0 and away["lifts"] == 1
@@ -148,6 +212,8 @@ def test_only_jumps_between_ink_are_lifts():
     assert count.tolist() == [1]
     np.testing.assert_allclose(way * 28, 4 + 3)
     assert manner(one)["lift_jump"] == pytest.approx(7)
+    count, way = lifts(drawing((0, 0), (5, 0), (9, 0), (9, 4), (12, 4), (20, 4), lifted=[1, 3, 4]))
+    assert count.tolist() == [1] and way * 28 == pytest.approx(4)
 
 
 def test_crossing_lines_retrace_little_and_parallel_ones_nothing():
@@ -155,6 +221,20 @@ def test_crossing_lines_retrace_little_and_parallel_ones_nothing():
     assert 0 < manner(crossing)["retrace"][0] < 2 / 50
     beside = drawing((4, 4), (24, 4), (24, 5), (4, 5))
     assert manner(beside)["retrace"][0] < 1 / 41
+
+
+@pytest.mark.parametrize(("beside", "again"), [(0.7, 1), (0.8, 0)])
+def test_a_line_is_retraced_up_to_three_quarters_of_a_pixel_beside_it(beside, again):
+    one = drawing((4, 10), (23, 10), (23, 10 + beside), (4, 10 + beside))
+    # On the way back, all but the last px or so around the turn, of two ways of 19 px.
+    expected = again * (19 - 1.5) / (38 + beside)
+    assert manner(one)["retrace"][0] == pytest.approx(expected, abs=1 / 38)
+
+
+def test_what_is_drawn_later_is_what_retraces():
+    lines = [(4, 10), (23, 10), (4, 10.7), (23, 10.7), (4, 9.3), (23, 9.3)]
+    # The second and third lie beside the first, and too far from each other.
+    assert manner(drawing(*lines, lifted=[1, 3]))["retrace"][0] == pytest.approx(2 / 3, abs=1 / 256)
 
 
 def test_rendering_is_that_of_single_lines():
@@ -200,7 +280,9 @@ def test_lengths_of_straight_lines_are_right_on_average():
 
 def test_a_corner_is_walked_around_once():
     corner = image((4, 4), (5, 4), (5, 5)).astype(bool)
-    assert skeleton_length(corner) == pytest.approx(2 * 0.948)
+    for quarters in range(4):
+        turned = np.rot90(corner, quarters, (1, 2))
+        assert skeleton_length(turned) == pytest.approx(2 * 0.948)
     assert skeleton_length(image((4, 4), (5, 5), (6, 4)).astype(bool)) == pytest.approx(2 * 1.343)
     assert skeleton_length(image((4, 4)).astype(bool)) == 1
 
@@ -210,6 +292,25 @@ def test_samples_are_even_along_the_inked_length():
     places, length = sample(one, 4)
     assert length[0] * 28 == pytest.approx(8)
     np.testing.assert_allclose(places[0] * 28 - 0.5, [[1, 0], [3, 0], [4, 11], [4, 13]], atol=1e-9)
+    assert sample(one)[0].shape == (1, 256, 2)
+
+
+def test_samples_of_nothing_lie_at_the_first_point():
+    places, length = sample(drawing((4, 10), (23, 10), (9, 3), lifted=[0, 1, 2]), 4)
+    assert length[0] == 0
+    np.testing.assert_allclose(places[0] * 28 - 0.5, [[4, 10]] * 4)
+
+
+def test_a_sample_where_the_pen_is_lifted_lies_where_it_is_put_down_again():
+    one = np.array([[(0, 0, 0), (0.25, 0, 1), (0.5, 0.5, 0), (0.5, 1.25, 0)]])
+    assert sample(one, 2)[0].tolist() == [[[0.5, 0.5], [0.5, 1.0]]]
+
+
+def with_one(number):
+    """Two sound drawings but for one number."""
+    drawings = np.zeros((2, 3, 3))
+    drawings[1, 1, 2] = number
+    return drawings
 
 
 @pytest.mark.parametrize(
@@ -217,8 +318,10 @@ def test_samples_are_even_along_the_inked_length():
     [
         (np.zeros((2, 5)), r"shape \(n, P, 3\)"),
         (np.zeros((2, 1, 3)), "P >= 2"),
-        (np.full((1, 3, 3), np.nan), "finite"),
-        (np.full((1, 3, 3), 75.0), "0 or 1 as third number"),
+        (np.zeros((2, 5, 4)), r"shape \(n, P, 3\)"),
+        (with_one(np.nan), "finite"),
+        (with_one(np.inf), "finite"),
+        (with_one(0.5), "0 or 1 as third number"),
     ],
 )
 def test_other_forms_are_refused(drawings, says):
@@ -231,6 +334,8 @@ def test_skeletons_that_do_not_fit_are_refused():
     one = drawing((4, 10), (23, 10))
     with pytest.raises(ValueError, match="1 drawings, but skeletons of shape"):
         ink(one, BAR[[0, 0]])
+    with pytest.raises(ValueError, match=r"1 drawings, but skeletons of shape \(1, 28, 28, 1\)"):
+        ink(one, BAR[..., None])
     with pytest.raises(ValueError, match="skeleton 1 has no ink"):
         ink(one[[0, 0]], np.concatenate((BAR, np.zeros_like(BAR))))
 
