@@ -127,6 +127,7 @@ def test_a_killed_process_ends_the_run_with_a_line_and_a_checkpoint(config, tmp_
     assert checkpoints.load(path).training["step"] == 4
     unbroken = dataclasses.replace(config, out=tmp_path / "unbroken")
     train(unbroken)
+    time.sleep(1)  # as above
     assert train(config).step == 3 * STEPS
     assert_same_run(config.out, unbroken.out, ["mse/train"])
 

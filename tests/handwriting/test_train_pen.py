@@ -8,6 +8,7 @@ import torch
 
 from handwriting import checkpoint as checkpoints
 from handwriting import train_pen as train_pen_module
+from handwriting.files import unpack_npz
 from handwriting.formats import StrokeSet, save_strokes
 from handwriting.layout import ALPHABET
 from handwriting.models.pen import DOWN, END, LIFT, SCALE
@@ -90,8 +91,7 @@ def test_other_options_or_digits_than_the_runs_are_refused_by_name(config, strok
     for name, value in (("units", 9), ("lr", 0.5), ("seed", 1), ("steps", 7), ("longest", 4)):
         with pytest.raises(ValueError, match=f"holds a run with {name} .*, not {value}"):
             train_pen(dataclasses.replace(config, **{name: value}))
-    with np.load(strokes) as file:
-        fewer = {**file}
+    fewer = unpack_npz(strokes)
     fewer["failed"] = np.arange(1000) == 7
     path = tmp_path / "fewer.npz"
     np.savez(path, **fewer)
@@ -100,8 +100,7 @@ def test_other_options_or_digits_than_the_runs_are_refused_by_name(config, strok
 
 
 def test_too_few_digits_are_refused(config, strokes, tmp_path):
-    with np.load(strokes) as file:
-        fewer = {**file}
+    fewer = unpack_npz(strokes)
     fewer["failed"] = np.arange(1000) > 100
     path = tmp_path / "few.npz"
     np.savez(path, **fewer)
