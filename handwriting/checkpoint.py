@@ -166,6 +166,22 @@ def load_pen(path: Path | str) -> Pen:
     return _rebuild(path, Pen)
 
 
+def halve(weights: dict[str, Tensor], run: Path, most: int) -> dict[str, Tensor]:
+    """The weights of a run in float16.
+
+    Raises:
+        ValueError: they take more bytes than `most`, or go beyond float16; names the run.
+    """
+    halved = {name: tensor.half() for name, tensor in weights.items()}
+    size = sum(tensor.nbytes for tensor in halved.values())
+    if size > most:
+        raise ValueError(f"{run}: its weights take {size:,} bytes, more than {most:,}")
+    for name, tensor in halved.items():
+        if not tensor.isfinite().all():
+            raise ValueError(f"{run}: {name} has weights beyond float16")
+    return halved
+
+
 def _rebuild(path: Path | str, *kinds: type[torch.nn.Module]) -> Any:
     checkpoint = load(path)
     model = build(checkpoint.config)

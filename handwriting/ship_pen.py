@@ -64,13 +64,7 @@ def ship_pen(config: ShipPenConfig) -> Path:
     source = config.run / CHECKPOINT_NAME
     checkpoints.load_pen(source)  # which names the run, if it is of another model
     run = checkpoints.load(source)
-    weights = {name: tensor.half() for name, tensor in run.weights.items()}
-    size = sum(tensor.nbytes for tensor in weights.values())
-    if size > MAX_BYTES:
-        raise ValueError(f"{config.run}: its weights take {size:,} bytes, more than {MAX_BYTES:,}")
-    for name, tensor in weights.items():
-        if not tensor.isfinite().all():
-            raise ValueError(f"{config.run}: {name} has weights beyond float16")
+    weights = checkpoints.halve(run.weights, config.run, MAX_BYTES)
     training = {"made_by": config.made_by, **run.training}
     path = config.out or WEIGHTS
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -80,13 +80,7 @@ def ship(config: ShipConfig) -> Path:
     source = config.run / CHECKPOINT_NAME
     checkpoints.load_writer(source)  # which names the run, if it is of another model
     run = checkpoints.load(source)
-    weights = {name: tensor.half() for name, tensor in run.weights.items()}
-    size = sum(tensor.nbytes for tensor in weights.values())
-    if size > MAX_BYTES:
-        raise ValueError(f"{config.run}: its weights take {size:,} bytes, more than {MAX_BYTES:,}")
-    for name, tensor in weights.items():
-        if not tensor.isfinite().all():
-            raise ValueError(f"{config.run}: {name} has weights beyond float16")
+    weights = checkpoints.halve(run.weights, config.run, MAX_BYTES)
     kept = {name: value for name, value in run.training.items() if name != "elapsed"}
     training = {"made_by": config.made_by, **kept}
     path = (config.out or WEIGHTS) / f"{config.name}.safetensors"
