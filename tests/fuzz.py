@@ -101,7 +101,10 @@ def _work(
     """Make the calls of some seeds; report counts, and a failure as the call's seed and a text."""
     torch.set_num_threads(threads)
     draw, counts = make_draw(), Counter()
+    parent = multiprocessing.parent_process()
     for at, seed in enumerate(seeds, 1):
+        if parent is not None and not parent.is_alive():
+            return  # killed, so that nobody reads on
         current.value = seed
         try:
             counts[check(random_call(seed), draw, make_draw is not on_cpu)] += 1

@@ -65,6 +65,11 @@ class Bounds:
         # In fixed point, what each group of pixels adds is rounded to UNIT.
         peak = self.grad.flatten(-3).amax(-1) if fixed_point else torch.zeros(())
         self.rounded = UNIT * (8 + scene.rows * scene.columns) * peak[..., None]
+        # In pixels, a softness and what is divided by a distance may be too small for the dtype.
+        smallest = torch.finfo(dtype).tiny * self.eps
+        pixels = scene.rows * scene.columns
+        most = 1 + self.grad.flatten(-3).amax(-1)[..., None] if pixels else 1
+        self.underflow = 4 * smallest * pixels * self.side**2 * most * self.scale
         self.canvas = self._canvas()
 
     def _find_errors(self) -> None:
@@ -149,12 +154,13 @@ class Bounds:
         else:
             weighed = self.c[..., None, None] * ink * parts
             if name == "width":
-                limit = k * weighed.sum((-2, -1)) + self.side * self.rounded
+                limit = k * weighed.sum((-2, -1)) + self.side * self.rounded + self.underflow
             elif name == "softness":
                 # d log coverage / d softness is a distance; off the line, log coverage says which.
                 far = (1 - self.cover.clamp(min=1e-300).log()) / k[..., None, None]
                 far = 3 * torch.minimum(far, self.scale[..., None, None])
-                limit = (weighed * far + ink * self._far_crossing()).sum((-2, -1)) + self.rounded
+                limit = (weighed * far + ink * self._other_window()[0]).sum((-2, -1))
+                limit = limit + self.rounded
             else:
                 limit = self._ends(weighed, self.c[..., None, None] * ink * self.cover)
         if name in ("softness", "width"):
@@ -163,18 +169,45 @@ class Bounds:
             limit = limit[..., None].expand(self.scene.segments.shape)
         return self._as_given(name, limit, shape)
 
-    def _far_crossing(self) -> Tensor | float:
-        """The error of the reference itself where softness is next to 0.
+    def _other_window(self) -> tuple[Tensor | float, Tensor | float]:
+        """What following the other window adds, a pixel, where the two are equal.
 
-        Then both of its windows count, though one looks at where a line along an axis crosses
-        another such line, as far away as numbers reach.
+        Off the axes it is the reference that may follow the window of where the line crosses a row
+        or column of pixels that it hardly meets, as far away as numbers reach: the op never does.
+        Of a dot's two windows either may follow the other than the reference in float64.
+
+        Returns:
+            For the gradient to softness, and to an end: (..., N, rows, columns) each.
         """
-        if self.scene.coverage == "capsule":
-            return 0.0
-        x1, y1, x2, y2 = self.scene.segments.unbind(-1)
-        dx, dy = (x2 - x1).abs(), (y2 - y1).abs()
-        steepness = torch.maximum(dx, dy) / torch.minimum(dx, dy).clamp(min=1e-18)
-        return torch.where(self.scene.softness < 1e-6, 1e-14 * steepness, 0)[..., None, None]
+        scene = self.scene
+        if scene.coverage == "capsule":
+            return 0.0, 0.0
+        h, k = 1 / self.side, scene.softness[..., None, None]
+        x1, y1, x2, y2 = scene.segments[..., None, None].unbind(-3)
+        x = (torch.arange(scene.columns).double() + 0.5) * h - (x1 + x2) / 2
+        y = (torch.arange(scene.rows).double() + 0.5)[:, None] * h - (y1 + y2) / 2
+        dx, dy = x2 - x1, y2 - y1
+        flat, long = dx.abs() >= dy.abs(), torch.maximum(dx.abs(), dy.abs())
+        dot = long < DOT_LENGTH * h
+        short = torch.minimum(dx.abs(), dy.abs()).clamp(min=1e-18)
+        slope = torch.where(dot, 1, long / short)
+        along, across = torch.where(flat, x, y), torch.where(flat, y, x)
+        reach = across * slope * torch.where((dx < 0) == (dy < 0), 1, -1)
+        far_off = torch.where(dot, across, reach - along).abs()
+        near_off = torch.where(dot, along.abs(), far_off / slope)
+
+        def window(offset: Tensor) -> Tensor:
+            return torch.sigmoid(k * (h / 2 + offset)) * torch.sigmoid(k * (h / 2 - offset))
+
+        near, far = window(near_off), window(far_off)
+        same = torch.where(dot, 64 * self.eps, 1e-14)
+        alike = (near - far).abs() <= same * near
+        # A window that is within 1e-14 of its peak has a slope below 2e-7 of softness.
+        off = torch.maximum(near_off, far_off)
+        slant = torch.minimum(k * off, torch.where(dot, 1.0, 2e-7)) + 1e-15
+        turning = torch.where(dot, 1, slope * (1 + across.abs() / short))
+        softness, end = off * slant, k * turning * slant
+        return torch.where(alike, softness, 0), torch.where(alike, end, 0)
 
     def _ends(self, weighed: Tensor, ink: Tensor) -> Tensor:
         """The two ends move a pixel's coverage directly, and by turning the segment."""
@@ -194,7 +227,8 @@ class Bounds:
         else:
             turning, unsure = 1, (slack * inverse).clamp(max=2)
         limit = 4 * k * (weighed * (1 + turning) + ink * unsure).sum((-2, -1))
-        limit = limit + (4 * self.side + inverse[..., 0, 0]) * self.rounded
+        limit = limit + (ink * self._other_window()[1]).sum((-2, -1))
+        limit = limit + (4 * self.side + inverse[..., 0, 0]) * self.rounded + self.underflow
         limit = limit.masked_fill(k * self.slack > UNSURE, torch.inf)
         if scene.coverage == "grid":
             # At 45 degrees op and reference may take different sides (math.md).
