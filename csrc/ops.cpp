@@ -34,6 +34,20 @@ T* mutable_data(const Tensor& t) {
   return static_cast<T*>(t.data_ptr());
 }
 
+// New memory like another tensor's, in the words by which programs know that there is none left.
+Tensor allocate(const Tensor& like, const std::vector<int64_t>& shape, ScalarType type) {
+  try {
+    return torch::stable::new_empty(like, shape, type);
+  } catch (const std::exception&) {  // its text is the place in torch, without the reason
+    double bytes = type == ScalarType::Byte ? 1 : (type == ScalarType::Double ? 8 : 4);
+    for (const int64_t side : shape) bytes *= double(side);
+    STD_TORCH_CHECK(false, "draw_segments: ",
+                    like.is_cpu() ? "DefaultCPUAllocator: can't allocate memory: you tried"
+                                  : "CUDA out of memory. Tried",
+                    " to allocate ", bytes / (1 << 30), " GiB");
+  }
+}
+
 constexpr int64_t kMostPixels = 1 << 30;  // of a side: indices along it fit 32 bits with room
 
 // What both passes are given, checked. Users' mistakes are named by softraster/_arguments.py; this
@@ -173,7 +187,7 @@ class Cuda {
 
  private:
   Tensor bytes(int64_t count) const {
-    return torch::stable::new_empty(like_, {count}, ScalarType::Byte);
+    return allocate(like_, {count}, ScalarType::Byte);
   }
   static void check(int error) {
     STD_TORCH_CHECK(error == 0, "draw_segments: CUDA error: ", cuda::error_string(error));
@@ -192,7 +206,7 @@ Tensor draw_segments(Tensor segments, Tensor softness, Tensor width, Tensor inte
   const Device device(segments);
   const Scene scene(segments, softness, width, intensity, color, background, rows, columns,
                     coverage, composite, tolerance);
-  Tensor canvas = torch::stable::new_empty(scene.segments, scene.shape);
+  Tensor canvas = allocate(scene.segments, scene.shape, segments.scalar_type());
   by_dtype(canvas, [&](auto zero) {
     using T = decltype(zero);
     device.draw(scene.params<T>(), mutable_data<T>(canvas));
@@ -214,13 +228,14 @@ std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor, Tensor> draw_segments_backwar
   const bool is_max = scene.composite == Composite::kMax;
   const bool is_softor = scene.composite == Composite::kSoftor;
   const int64_t marks_size = is_max ? pixels : (is_softor ? pixels * scene.channels : 0);
-  Tensor marks = torch::stable::new_empty(grad_canvas, {marks_size}, ScalarType::Int);
-  Tensor rest = torch::stable::new_empty(grad_canvas, {is_softor ? marks_size : 0});
+  Tensor marks = allocate(grad_canvas, {marks_size}, ScalarType::Int);
+  Tensor rest = allocate(grad_canvas, {is_softor ? marks_size : 0}, grad_canvas.scalar_type());
   std::array<Tensor, 6> grads;
   const Tensor* inputs[] = {&scene.segments,  &scene.softness, &scene.width,
                             &scene.intensity, &scene.color,    &scene.background};
   for (size_t at = 0; at < grads.size(); ++at) {
-    grads[at] = torch::stable::empty_like(*inputs[at]);
+    const auto sizes = inputs[at]->sizes();
+    grads[at] = allocate(*inputs[at], {sizes.begin(), sizes.end()}, inputs[at]->scalar_type());
   }
   by_dtype(grad_canvas, [&](auto zero) {
     using T = decltype(zero);

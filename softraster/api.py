@@ -69,7 +69,7 @@ def draw_segments(
     Raises:
         TypeError: an argument of the wrong type or dtype.
         ValueError: an argument of the wrong shape, value or device.
-        RuntimeError: `segments` on a device without kernels.
+        RuntimeError: `segments` on a device without kernels; no memory for the canvas.
 
     Source: the soft line model of "MNIST to handwriting" (2017); derivation in docs/math.md.
 

@@ -89,3 +89,11 @@ def test_a_batch_of_more_than_2_to_the_31_pixels():
         alone = softraster.draw_segments(segments[item], 4.0 * side, side)
         assert alone.sum() > 10
         assert torch.equal(canvas[item], alone)
+
+
+def test_a_canvas_for_which_there_is_no_memory_is_an_error_that_says_so(device):
+    side, batch = 100_000, 100_000
+    segments = torch.rand(1, 4, device=device).expand(batch, 1, 4)
+    reason = {"cpu": "DefaultCPUAllocator: can't allocate memory", "cuda": "CUDA out of memory"}
+    with pytest.raises(RuntimeError, match=rf"{reason[device]}.* 3.72529e\+06 GiB"):
+        softraster.draw_segments(segments, 6.0, side)
