@@ -17,7 +17,7 @@ SUM_ROUNDINGS = 64  # of a gradient: so many pixels are added in the op's precis
 # A soft edge is at most this unsure, in its own logarithm, for its slope to be known at all.
 UNSURE = 0.05
 # Of the fixed point (fixed_point.h), relative to the largest gradient of the canvas.
-UNIT, MOST_TERM = 2.0**-56, 2.0**42
+UNIT, TERM = 2.0**-56, 2.0**40
 # Exponents stop at -43 and -350 (fast_exp.h): that far and farther, what is left is below this.
 FLOOR = {torch.float32: 1e-15, torch.float64: 1e-145}
 
@@ -59,9 +59,6 @@ class Bounds:
             self.tame = self.tame & _from_0_to_1(background)
         self._find_errors()
         fixed_point = cuda and scene.composite == "over"
-        if fixed_point:
-            steepness = (scene.softness / self.side).clamp(min=1)
-            self.tame = self.tame & (steepness * self.scale * self.side <= MOST_TERM).all(-1)
         # In fixed point, what each group of pixels adds is rounded to UNIT.
         peak = self.grad.flatten(-3).amax(-1) if fixed_point else torch.zeros(())
         self.rounded = UNIT * (8 + scene.rows * scene.columns) * peak[..., None]
@@ -154,13 +151,14 @@ class Bounds:
         else:
             weighed = self.c[..., None, None] * ink * parts
             if name == "width":
-                limit = k * weighed.sum((-2, -1)) + self.side * self.rounded + self.underflow
+                limit = k * weighed.sum((-2, -1))
+                limit = limit + self.side * self._shortened(1 + k / self.side) + self.underflow
             elif name == "softness":
                 # d log coverage / d softness is a distance; off the line, log coverage says which.
                 far = (1 - self.cover.clamp(min=1e-300).log()) / k[..., None, None]
                 far = 3 * torch.minimum(far, self.scale[..., None, None])
                 limit = (weighed * far + ink * self._other_window()[0]).sum((-2, -1))
-                limit = limit + self.rounded
+                limit = limit + self._shortened(torch.minimum(8 * self.side / k, self._arm()))
             else:
                 limit = self._ends(weighed, self.c[..., None, None] * ink * self.cover)
         if name in ("softness", "width"):
@@ -168,6 +166,14 @@ class Bounds:
         if name == "segments":
             limit = limit[..., None].expand(self.scene.segments.shape)
         return self._as_given(name, limit, shape)
+
+    def _arm(self) -> Tensor:
+        """(..., N): from a segment to its pixels, in pixels."""
+        return 2 * self.scale * self.side + self.scene.rows + self.scene.columns
+
+    def _shortened(self, largest: Tensor) -> Tensor:
+        """In fixed point, how far sums are off whose terms, large ones, are shortened to fit."""
+        return self.rounded * (largest / TERM).clamp(min=1)
 
     def _other_window(self) -> tuple[Tensor | float, Tensor | float]:
         """What following the other window adds, a pixel, where the two are equal.
@@ -228,7 +234,9 @@ class Bounds:
             turning, unsure = 1, (slack * inverse).clamp(max=2)
         limit = 4 * k * (weighed * (1 + turning) + ink * unsure).sum((-2, -1))
         limit = limit + (ink * self._other_window()[1]).sum((-2, -1))
-        limit = limit + (4 * self.side + inverse[..., 0, 0]) * self.rounded + self.underflow
+        steep = 1 + k / self.side
+        limit = limit + 4 * self.side * self._shortened(steep) + self.underflow
+        limit = limit + inverse[..., 0, 0] * self._shortened(steep * self._arm())
         limit = limit.masked_fill(k * self.slack > UNSURE, torch.inf)
         if scene.coverage == "grid":
             # At 45 degrees op and reference may take different sides (math.md).

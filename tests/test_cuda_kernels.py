@@ -62,6 +62,16 @@ LARGE = {
 }
 
 
+FAR = Case(
+    torch.tensor(
+        [[-1e24, 0.4, 3e24, 0.4], [0.3, -3e24, 0.3, 1e24], [0.1, 0.2, 0.8, 0.5]],
+        dtype=torch.float64,
+    ),
+    torch.tensor([120.0, 150.0, 90.0], dtype=torch.float64),
+    (28, 28),
+)
+
+
 def check(emulator, case, coverage, composite, dtype, tolerance=0.0):
     """Emulated kernels against the CPU op in float64, on the numbers that dtype holds.
 
@@ -87,6 +97,11 @@ def check(emulator, case, coverage, composite, dtype, tolerance=0.0):
 def test_kernels_agree_with_the_cpu_op(emulator, name, channels, coverage, composite, dtype):
     case = {**NAMED, **RANDOM}[name].dressed(coverage, composite, channels)
     check(emulator, case, coverage, composite, dtype)
+
+
+@pytest.mark.parametrize("composite", COMPOSITES)
+def test_kernels_agree_where_ends_are_1e24_canvases_away(emulator, composite):
+    check(emulator, FAR, "grid", composite, torch.float64)
 
 
 @dtypes

@@ -18,6 +18,7 @@ struct FixedSum {
 // leaves room for 2^24 terms.
 constexpr int kUnitBits = 56;
 constexpr double kLargestTerm = 5.0706024009129176e30;  // 2^102 units
+constexpr int kTermBits = 40;  // of a pixel's term, times the number; a warp adds 32 of them
 
 // Bits of |number|; they grow with it, and are largest for infinities and NaN.
 SOFTRASTER_HOST_DEVICE Word magnitude_bits(double number) {

@@ -103,6 +103,23 @@ struct Light {
   int32_t bottom = -1;
 };
 
+// By how many bits one of a segment's sums is shortened to fit terms of FixedSum: 0 but for segments
+// that are steeper, or farther from their pixels, than drawings are.
+template <class T>
+SOFTRASTER_HOST_DEVICE int excess_bits(const DrawSegmentsParams<T>& p, const Segment<T>& s,
+                                       int place) {
+  const double arm = fabs(s.mid_x) + fabs(s.mid_y) + double(p.rows + p.columns);
+  double most = 1 + s.softness;  // derivatives by a distance
+  if (place == kInk) most = 1;
+  if (place == kArm) most *= arm;
+  if (place == kBySoftness) {  // a distance, and far from an edge the coverage counts less
+    const double near = 8.0 / s.softness;
+    most = near < arm ? near : arm;
+  }
+  const int exponent = static_cast<int>(magnitude_bits(most) >> 52) - 1023 - kTermBits;
+  return exponent < 0 ? 0 : (exponent > 900 ? 900 : exponent);
+}
+
 // A tile in the course of its two walks.
 template <Coverage kCoverage, int kChannels, class T>
 struct OverTile {
@@ -199,16 +216,17 @@ struct OverTile {
       const T sum = warp_sum(sums[n]);
       own_sum = int(threadIdx.x % kWarp) == n ? sum : own_sum;
     }
-    add_to_fixed(stage.index[i], own_sum);
+    add_to_fixed(stage.index[i], s, own_sum);
   }
 
   // The warp's share of a segment's sums.
-  __device__ void add_to_fixed(int32_t index, double own_sum) {
+  __device__ void add_to_fixed(int32_t index, const Segment<T>& s, double own_sum) {
     const int lane = threadIdx.x % kWarp;
     const int64_t channel = tile.first_channel + lane - kSums;
     const bool wanted =
         lane < kSums || (p.color && lane < kSums + kChannels && channel < p.channels);
     if (!wanted || own_sum == 0) return;
+    if (lane < kSums) own_sum *= power_of_two(-excess_bits(p, s, lane));
     const int64_t place = lane < kSums ? lane : kSums + channel;
     const int64_t at = (tile.item * p.count + index) * fixed.numbers + place;
     if (!add_units(&fixed.segments[at], own_sum * units)) fixed.lost[tile.item] = 1;
@@ -266,9 +284,12 @@ __global__ void write_fixed(DrawSegmentsParams<T> p, DrawSegmentsGrads<T> g, Pre
       continue;
     }
     const FixedSum* from = fixed.segments + at * fixed.numbers;
+    const Segment<T>& s = prepared.segments[at];
     double sums[kSums];
-    for (int n = 0; n < kSums; ++n) sums[n] = units_of(from[n]) * unit;
-    write_grad(p, g, at, valid, segment_sums<kCoverage>(prepared.segments[at], sums));
+    for (int n = 0; n < kSums; ++n) {
+      sums[n] = units_of(from[n]) * unit * power_of_two(excess_bits(p, s, n));
+    }
+    write_grad(p, g, at, valid, segment_sums<kCoverage>(s, sums));
     for (int64_t c = 0; g.grad_color && c < p.channels; ++c) {
       write_color_grad(p, g, at, c, valid, units_of(from[kSums + c]) * unit);
     }
