@@ -44,7 +44,8 @@ SOFTRASTER_HOST_DEVICE T softor_share(int32_t zeros, T rest, T factor) {
   if (zeros == kEverybody) return T(1);
   // Twice the bound, since a factor computed anew may differ in its last bit.
   if (zeros > 0) return zeros == 1 && fabs(factor) < 2 * zero_factor<T>() ? rest : T(0);
-  return rest / factor;
+  // It differs by more where ends are so far away that a pixel's place is lost in rounding.
+  return rest / (fabs(factor) < zero_factor<T>() ? zero_factor<T>() : factor);
 }
 
 }  // namespace softraster

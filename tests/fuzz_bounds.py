@@ -17,7 +17,7 @@ SUM_ROUNDINGS = 64  # of a gradient: so many pixels are added in the op's precis
 # A soft edge is at most this unsure, in its own logarithm, for its slope to be known at all.
 UNSURE = 0.05
 # Of the fixed point (fixed_point.h), relative to the largest gradient of the canvas.
-UNIT, TERM = 2.0**-56, 2.0**40
+UNIT, TERM = 2.0**-56, 2.0**37
 # Exponents stop at -43 and -350 (fast_exp.h): that far and farther, what is left is below this.
 FLOOR = {torch.float32: 1e-15, torch.float64: 1e-145}
 
@@ -42,7 +42,7 @@ class Bounds:
             dtype: the op's precision.
             cuda: whether the op's kernels are CUDA's, which under "over" add in fixed point.
         """
-        self.side = max(scene.rows, scene.columns)
+        self.side, self.cuda = max(scene.rows, scene.columns), cuda
         self.scene, self.dtype, self.eps = scene, dtype, torch.finfo(dtype).eps
         k, width, c, color, background = scene[1:6]
         self.c = torch.ones_like(k) if c is None else c
@@ -161,8 +161,13 @@ class Bounds:
                 limit = limit + self._shortened(torch.minimum(8 * self.side / k, self._arm()))
             else:
                 limit = self._ends(weighed, self.c[..., None, None] * ink * self.cover)
-        if name in ("softness", "width"):
-            limit = limit.masked_fill(k * self.slack > UNSURE, torch.inf)
+        unsure = k * self.slack > UNSURE
+        # CUDA's passes divide by a factor that they have not multiplied by, to the last bit.
+        divided = self.cuda and self.scene.composite == "softor"
+        if name in ("softness", "width") or (name == "intensity" and divided):
+            limit = limit.masked_fill(unsure, torch.inf)
+        if name == "color" and divided:
+            limit = limit.masked_fill(unsure[..., None], torch.inf)
         if name == "segments":
             limit = limit[..., None].expand(self.scene.segments.shape)
         return self._as_given(name, limit, shape)

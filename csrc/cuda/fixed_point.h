@@ -29,6 +29,11 @@ SOFTRASTER_HOST_DEVICE Word magnitude_bits(double number) {
 
 SOFTRASTER_HOST_DEVICE bool is_finite(Word magnitude) { return magnitude < 0x7ff0000000000000ull; }
 
+// |number| < 2^bits; for 0, below all others.
+SOFTRASTER_HOST_DEVICE int bits_before_point(double number) {
+  return static_cast<int>(magnitude_bits(number) >> 52) - 1022;
+}
+
 SOFTRASTER_HOST_DEVICE double power_of_two(int exponent) {
   const Word bits = static_cast<Word>(exponent + 1023) << 52;
   double number;

@@ -108,16 +108,15 @@ struct Light {
 template <class T>
 SOFTRASTER_HOST_DEVICE int excess_bits(const DrawSegmentsParams<T>& p, const Segment<T>& s,
                                        int place) {
-  const double arm = fabs(s.mid_x) + fabs(s.mid_y) + double(p.rows + p.columns);
-  double most = 1 + s.softness;  // derivatives by a distance
-  if (place == kInk) most = 1;
-  if (place == kArm) most *= arm;
-  if (place == kBySoftness) {  // a distance, and far from an edge the coverage counts less
-    const double near = 8.0 / s.softness;
-    most = near < arm ? near : arm;
-  }
-  const int exponent = static_cast<int>(magnitude_bits(most) >> 52) - 1023 - kTermBits;
-  return exponent < 0 ? 0 : (exponent > 900 ? 900 : exponent);
+  const int arm = bits_before_point(fabs(s.mid_x) + fabs(s.mid_y) + double(p.rows + p.columns));
+  const int steep = bits_before_point(1 + s.softness);
+  // By softness: a distance, but far from an edge, in units of 1 / softness, the coverage is less.
+  const int near = 5 - bits_before_point(s.softness);
+  int bits = place == kInk ? 0 : steep;
+  if (place == kArm) bits += arm;
+  if (place == kBySoftness) bits = near < arm ? near : arm;
+  bits -= kTermBits;
+  return bits < 0 ? 0 : (bits > 900 ? 900 : bits);
 }
 
 // A tile in the course of its two walks.
