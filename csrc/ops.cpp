@@ -186,9 +186,7 @@ class Cuda {
   }
 
  private:
-  Tensor bytes(int64_t count) const {
-    return allocate(like_, {count}, ScalarType::Byte);
-  }
+  Tensor bytes(int64_t count) const { return allocate(like_, {count}, ScalarType::Byte); }
   static void check(int error) {
     STD_TORCH_CHECK(error == 0, "draw_segments: CUDA error: ", cuda::error_string(error));
   }

@@ -103,8 +103,8 @@ struct Light {
   int32_t bottom = -1;
 };
 
-// By how many bits one of a segment's sums is shortened to fit terms of FixedSum: 0 but for segments
-// that are steeper, or farther from their pixels, than drawings are.
+// By how many bits one of a segment's sums is shortened to fit terms of FixedSum: 0 but for
+// segments that are steeper, or farther from their pixels, than drawings are.
 template <class T>
 SOFTRASTER_HOST_DEVICE int excess_bits(const DrawSegmentsParams<T>& p, const Segment<T>& s,
                                        int place) {
