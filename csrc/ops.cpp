@@ -34,17 +34,18 @@ T* mutable_data(const Tensor& t) {
   return static_cast<T*>(t.data_ptr());
 }
 
-// New memory like another tensor's, in the words by which programs know that there is none left.
+// New memory like another tensor's; an error in the words by which programs know that there is none
+// left, the likeliest reason, for the stable ABI hides it.
 Tensor allocate(const Tensor& like, const std::vector<int64_t>& shape, ScalarType type) {
   try {
     return torch::stable::new_empty(like, shape, type);
-  } catch (const std::exception&) {  // its text is the place in torch, without the reason
+  } catch (const std::exception&) {
     double bytes = type == ScalarType::Byte ? 1 : (type == ScalarType::Double ? 8 : 4);
     for (const int64_t side : shape) bytes *= double(side);
     STD_TORCH_CHECK(false, "draw_segments: ",
                     like.is_cpu() ? "DefaultCPUAllocator: can't allocate memory: you tried"
                                   : "CUDA out of memory. Tried",
-                    " to allocate ", bytes / (1 << 30), " GiB");
+                    " to allocate ", bytes / (1 << 30), " GiB, and torch failed without a reason");
   }
 }
 
