@@ -208,8 +208,8 @@ FAULTS = (
     Fault(
         "max: the last of equals",
         "cpu/merge.h",
-        "coverage[lane] > at.best[lane]",
-        "coverage[lane] >= at.best[lane]",
+        "coverage[lane] > best[lane]",
+        "coverage[lane] >= best[lane]",
         "the order of segments that docs/math.md states",
         "test_composites.py::test_max_shows_the_color_of_the_strongest_segment"
         "_and_of_the_first_among_equals",
@@ -222,12 +222,21 @@ FAULTS = (
         "a gradient where none is",
         SATURATED,
     ),
+    # cpu/support.h: chunks at the right edge.
     Fault(
         "the last lane at the right edge",
-        "cpu/merge.h",
-        "merge_lanes(merge, coverage, lanes, index, color, at);",
-        "merge_lanes(merge, coverage, lanes - 1, index, color, at);",
+        "cpu/support.h",
+        "for (int64_t lane = 0; lane < lanes; ++lane) to[lane] = from[lane];",
+        "for (int64_t lane = 0; lane < lanes - 1; ++lane) to[lane] = from[lane];",
         "the last column of canvases narrower than a vector",
+        PARITY64,
+    ),
+    Fault(
+        "lanes beyond the right edge",
+        "cpu/support.h",
+        "lane < lanes ? from[lane] : T(0)",
+        "from[lane]",
+        "canvases narrower than a vector",
         PARITY64,
     ),
     # fast_exp.h: precision.
@@ -299,7 +308,7 @@ FAULTS = (
     Fault(
         "offsets rounded to float32 too early",
         "cpu/chunks.h",
-        "T(axes.first_x * x + axes.first_y * y)",
+        "T(rounded(axes.first_x * x) + axes.first_y * y)",
         "T(axes.first_x) * T(x) + T(axes.first_y) * T(y)",
         "float32, where the midpoint is far from the pixel",
         PARITY32 + "[cpu-ends far away-grid-sum-None]",
@@ -428,14 +437,6 @@ FAULTS = (
         PARITY64,
     ),
     Fault(
-        "lanes beyond the right edge",
-        "cpu/backward.cpp",
-        "lane < lanes ? from[lane] : T(0)",
-        "from[lane]",
-        "canvases narrower than a vector",
-        PARITY64,
-    ),
-    Fault(
         "a segment's number in the batch for that in its canvas",
         "cpu/backward.cpp",
         "static_cast<int32_t>(at % p.count)",
@@ -451,15 +452,6 @@ FAULTS = (
         " passing[lane] *= T(1) - intensity * coverage[lane];",
         "for (int lane = 0; lane < kLanes; ++lane) passing[lane] *= T(1) - coverage[lane];",
         "what lies below a segment that is not opaque",
-        PARITY64,
-    ),
-    Fault(
-        "light at the right edge without intensity",
-        "cpu/over.cpp",
-        "for (int64_t lane = 0; lane < lanes; ++lane)"
-        " passing[lane] *= T(1) - intensity * coverage[lane];",
-        "for (int64_t lane = 0; lane < lanes; ++lane) passing[lane] *= T(1) - coverage[lane];",
-        "canvases narrower than a vector",
         PARITY64,
     ),
     Fault(

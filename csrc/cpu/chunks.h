@@ -34,6 +34,19 @@ SOFTRASTER_INLINE RowWindow row_window(const Segment<T>& s) {
   return {clamp(s.along_x / rise, -1e30, 1e30), s.reach / fabs(rise)};
 }
 
+// A product that is rounded before it is added to another. Else either of them may be fused with
+// the sum, and not the same one wherever find_block() is inlined.
+SOFTRASTER_INLINE double rounded(double product) {
+#if defined(__has_builtin)
+#if __has_builtin(__builtin_assoc_barrier)
+  return __builtin_assoc_barrier(product);
+#elif __has_builtin(__arithmetic_fence)
+  return __arithmetic_fence(product);
+#endif
+#endif
+  return product;
+}
+
 // Walks through the chunks of a segment, kLanes rows at a time.
 template <class T>
 class ChunkFinder {
@@ -85,8 +98,8 @@ class ChunkFinder {
     T first[kLanes], second[kLanes];
     for (int32_t i = 0; i < kLanes; ++i) {
       const double x = column[i] + x0, y = i + y0;
-      first[i] = T(axes.first_x * x + axes.first_y * y);
-      second[i] = T(axes.second_x * x + axes.second_y * y);
+      first[i] = T(rounded(axes.first_x * x) + axes.first_y * y);
+      second[i] = T(rounded(axes.second_x * x) + axes.second_y * y);
     }
     copy_lanes(count, count_), copy_lanes(column, column_);
     copy_lanes(first, first_), copy_lanes(second, second_);

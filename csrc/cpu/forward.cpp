@@ -22,13 +22,19 @@ SOFTRASTER_VECTOR_CLONES bool draw_band_clone(Merge merge, const DrawSegmentsPar
   return draw_band(merge, p, item, band);
 }
 
-// One band a canvas where the batch feeds all threads, else a few for each thread. A band that
-// needs `best` keeps it in scratch and so stays small.
-int64_t bands_of(int64_t batch, int64_t rows, bool needs_best) {
-  const int64_t threads = num_threads();
+// One band a canvas where the batch feeds all threads, else a few for each thread. A canvas that is
+// too large for the caches, above all for that of page addresses, has bands that are not. A band
+// that needs `best` keeps it in scratch and so stays small.
+template <class T>
+int64_t bands_of(const DrawSegmentsParams<T>& p, bool needs_best) {
+  constexpr int64_t kBandBytes = 1 << 21;
+  const int64_t threads = num_threads(), batch = std::max<int64_t>(p.batch, 1);
   const int64_t wanted = batch >= 2 * threads || threads == 1 ? 1 : 4 * threads / batch + 1;
-  const int64_t most = std::max<int64_t>(1, rows / 16);
-  return std::max(std::min(wanted, most), needs_best ? (rows + 63) / 64 : 1);
+  const int64_t bytes = p.channels * p.pixels() * static_cast<int64_t>(sizeof(T));
+  const int64_t cached = bytes > 4 * kBandBytes ? bytes / kBandBytes : 1;
+  const int64_t most = std::max<int64_t>(1, p.rows / 16);
+  const int64_t bands = std::min(std::max(wanted, cached), most);
+  return std::max(bands, needs_best ? (p.rows + 63) / 64 : 1);
 }
 
 template <class T>
@@ -67,7 +73,7 @@ void draw_task(Merge merge, const DrawSegmentsParams<T>& p, int64_t item, const 
 template <class T>
 void draw_all(Merge merge, const DrawSegmentsParams<T>& p, T* canvas, int32_t* marks) {
   const bool needs_best = merge == Merge::kWinner || (merge == Merge::kMax && p.color);
-  const int64_t bands = bands_of(std::max<int64_t>(p.batch, 1), p.rows, needs_best);
+  const int64_t bands = bands_of(p, needs_best);
   const int64_t grain = std::max<int64_t>(1, 64 / std::max<int64_t>(p.count, 1));
   const int64_t mark_planes = merge == Merge::kRest ? p.channels : 1;
   std::vector<RowSpan> spans(bands > 1 ? p.batch * p.count : 0);

@@ -19,71 +19,80 @@ struct ChunkCanvas {
 };
 
 template <class T>
-SOFTRASTER_INLINE void merge_strongest(const T* __restrict coverage, int64_t lanes, int32_t index,
+SOFTRASTER_INLINE void merge_strongest(const T* coverage, int64_t lanes, int32_t index,
                                        const T* color, const ChunkCanvas<T>& at) {
-  for (int64_t lane = 0; lane < lanes; ++lane) {
-    const bool wins = coverage[lane] > at.best[lane];
-    at.best[lane] = wins ? coverage[lane] : at.best[lane];
-    if (at.marks) at.marks[lane] = wins ? index : at.marks[lane];
-    for (int64_t c = 0; at.canvas && c < at.channels; ++c) {
-      T& pixel = at.canvas[c * at.stride + lane];
-      pixel = wins ? coverage[lane] * color[c] : pixel;
+  T best[kLanes];
+  bool wins[kLanes];
+  load_lanes(at.best, lanes, best);
+  for (int lane = 0; lane < kLanes; ++lane) {
+    wins[lane] = coverage[lane] > best[lane];
+    best[lane] = wins[lane] ? coverage[lane] : best[lane];
+  }
+  store_lanes(best, lanes, at.best);
+  if (at.marks) {
+    int32_t marks[kLanes];
+    load_lanes(at.marks, lanes, marks);
+    for (int lane = 0; lane < kLanes; ++lane) marks[lane] = wins[lane] ? index : marks[lane];
+    store_lanes(marks, lanes, at.marks);
+  }
+  for (int64_t c = 0; at.canvas && c < at.channels; ++c) {
+    T pixels[kLanes];
+    load_lanes(at.canvas + c * at.stride, lanes, pixels);
+    for (int lane = 0; lane < kLanes; ++lane) {
+      pixels[lane] = wins[lane] ? coverage[lane] * color[c] : pixels[lane];
     }
+    store_lanes(pixels, lanes, at.canvas + c * at.stride);
   }
 }
 
 template <class T>
-SOFTRASTER_INLINE void merge_factors(const T* __restrict coverage, int64_t lanes, const T* color,
+SOFTRASTER_INLINE void merge_factors(const T* coverage, int64_t lanes, const T* color,
                                      const ChunkCanvas<T>& at) {
   for (int64_t c = 0; c < at.channels; ++c) {
-    T* __restrict rest = at.canvas + c * at.stride;
-    int32_t* __restrict zeros = at.marks + c * at.stride;
-    for (int64_t lane = 0; lane < lanes; ++lane) {
+    T rest[kLanes];
+    int32_t zeros[kLanes];
+    load_lanes(at.canvas + c * at.stride, lanes, rest);
+    load_lanes(at.marks + c * at.stride, lanes, zeros);
+    for (int lane = 0; lane < kLanes; ++lane) {
       const T factor = T(1) - coverage[lane] * (color ? color[c] : T(1));
       const bool is_zero = fabs(factor) < zero_factor<T>();
       rest[lane] = is_zero ? rest[lane] : rest[lane] * factor;
       zeros[lane] += is_zero ? 1 : 0;
     }
+    store_lanes(rest, lanes, at.canvas + c * at.stride);
+    store_lanes(zeros, lanes, at.marks + c * at.stride);
   }
 }
 
-// coverage: times intensity. color: of the segment, or null for one channel of 1.
+// coverage: times intensity, of kLanes pixels, of which `lanes` lie on the canvas; it may be more.
+// color: of the segment, or null for one channel of 1.
 template <class T>
-SOFTRASTER_INLINE void merge_lanes(Merge merge, const T* __restrict coverage, int64_t lanes,
-                                   int32_t index, const T* color, const ChunkCanvas<T>& at) {
+SOFTRASTER_INLINE void merge_chunk(Merge merge, const T* coverage, int64_t lanes, int32_t index,
+                                   const T* color, const ChunkCanvas<T>& at) {
   if (merge == Merge::kRest) return merge_factors(coverage, lanes, color, at);
   if (merge == Merge::kWinner || (merge == Merge::kMax && color)) {
     return merge_strongest(coverage, lanes, index, color, at);
   }
   for (int64_t c = 0; c < at.channels; ++c) {
-    T* __restrict canvas = at.canvas + c * at.stride;
     const T ink = color ? color[c] : T(1);
+    T pixels[kLanes];
+    load_lanes(at.canvas + c * at.stride, lanes, pixels);
     if (merge == Merge::kSum) {
-      for (int64_t lane = 0; lane < lanes; ++lane) canvas[lane] += coverage[lane] * ink;
+      for (int lane = 0; lane < kLanes; ++lane) pixels[lane] += coverage[lane] * ink;
     } else if (merge == Merge::kMax) {
-      for (int64_t lane = 0; lane < lanes; ++lane) {
-        canvas[lane] = coverage[lane] > canvas[lane] ? coverage[lane] : canvas[lane];
+      for (int lane = 0; lane < kLanes; ++lane) {
+        pixels[lane] = coverage[lane] > pixels[lane] ? coverage[lane] : pixels[lane];
       }
     } else if (merge == Merge::kSoftor) {
-      for (int64_t lane = 0; lane < lanes; ++lane) {
-        canvas[lane] = softor(canvas[lane], coverage[lane] * ink);
+      for (int lane = 0; lane < kLanes; ++lane) {
+        pixels[lane] = softor(pixels[lane], coverage[lane] * ink);
       }
     } else {
-      for (int64_t lane = 0; lane < lanes; ++lane) {
-        canvas[lane] = over(canvas[lane], coverage[lane], ink);
+      for (int lane = 0; lane < kLanes; ++lane) {
+        pixels[lane] = over(pixels[lane], coverage[lane], ink);
       }
     }
-  }
-}
-
-// A constant number of lanes makes vector code; fewer are left only at the right edge.
-template <class T>
-SOFTRASTER_INLINE void merge_chunk(Merge merge, const T* coverage, int64_t lanes, int32_t index,
-                                   const T* color, const ChunkCanvas<T>& at) {
-  if (lanes >= kLanes) {
-    merge_lanes(merge, coverage, kLanes, index, color, at);
-  } else {
-    merge_lanes(merge, coverage, lanes, index, color, at);
+    store_lanes(pixels, lanes, at.canvas + c * at.stride);
   }
 }
 

@@ -120,29 +120,14 @@ struct OverGrads {
   T* light;
   const T* below;  // the log, from the segment's entry on
 
-  SOFTRASTER_INLINE void load(int64_t pixel, int64_t lanes, const T* __restrict coverage,
-                              T* __restrict out, T* __restrict weights) {
-    T* __restrict passing = light + (pixel - first_pixel);
-    for (int64_t c = 0; c < channels; ++c) {
-      const T ink = color ? color[c] : T(1);
-      const T* __restrict plane = grad + c * stride + pixel;
-      for (int64_t lane = 0; lane < lanes; ++lane) {
-        const T weight = plane[lane] * passing[lane];
-        out[lane] += weight * (ink - below[c * kLanes + lane]);
-        if (weights) weights[c * kLanes + lane] = weight;
-      }
-    }
-    for (int64_t lane = 0; lane < lanes; ++lane) passing[lane] *= T(1) - intensity * coverage[lane];
-    below += channels * kLanes;
-  }
-
-  SOFTRASTER_INLINE void load_all(int64_t pixel, const T* coverage, T* out, T* weights) {
+  SOFTRASTER_INLINE void operator()(int64_t pixel, int64_t lanes, const T* coverage, T* out,
+                                    T* weights) {
     T passing[kLanes], sum[kLanes] = {};
-    copy_lanes(light + (pixel - first_pixel), passing);
+    load_lanes(light + (pixel - first_pixel), lanes, passing);
     for (int64_t c = 0; c < channels; ++c) {
       const T ink = color ? color[c] : T(1);
       T weight[kLanes], found[kLanes];
-      copy_lanes(grad + c * stride + pixel, weight);
+      load_lanes(grad + c * stride + pixel, lanes, weight);
       copy_lanes(below + c * kLanes, found);
       for (int lane = 0; lane < kLanes; ++lane) {
         weight[lane] *= passing[lane];
@@ -152,16 +137,8 @@ struct OverGrads {
     }
     copy_lanes(sum, out);
     for (int lane = 0; lane < kLanes; ++lane) passing[lane] *= T(1) - intensity * coverage[lane];
-    copy_lanes(passing, light + (pixel - first_pixel));
+    store_lanes(passing, lanes, light + (pixel - first_pixel));
     below += channels * kLanes;
-  }
-
-  SOFTRASTER_INLINE void operator()(int64_t pixel, int64_t lanes, const T* coverage, T* out,
-                                    T* weights) {
-    if (lanes >= kLanes) return load_all(pixel, coverage, out, weights);
-    for (int lane = 0; lane < kLanes; ++lane) out[lane] = 0;
-    for (int64_t at = 0; weights && at < channels * kLanes; ++at) weights[at] = 0;
-    load(pixel, lanes, coverage, out, weights);
   }
 };
 
@@ -181,30 +158,22 @@ SOFTRASTER_INLINE void draw_onto(const DrawSegmentsParams<T>& p, ReadySegment<T>
   const T* color = p.color ? p.color + ready.at * p.channels : nullptr;
   state.starts.push_back(state.log.size());
   with_kind(ready.s, [&](auto kind) SOFTRASTER_INLINE_LAMBDA {
-    cover_segment<kind.value>(
-        ready, intensity_at(p, ready.at), p.columns,
-        [&](int64_t pixel, const T* coverage, int64_t lanes) SOFTRASTER_INLINE_LAMBDA {
-          T* canvas = state.canvas.data() + pixel - state.first_pixel;
-          T* const below = state.log.grow(p.channels * kLanes);
-          if (lanes >= kLanes) {
-            for (int64_t c = 0; c < p.channels; ++c) {
-              const T ink = color ? color[c] : T(1);
-              T found[kLanes];
-              copy_lanes(canvas + c * state.size, found);
-              copy_lanes(found, below + c * kLanes);
-              for (int lane = 0; lane < kLanes; ++lane) {
-                found[lane] = over(found[lane], coverage[lane], ink);
-              }
-              copy_lanes(found, canvas + c * state.size);
-            }
-            return;
-          }
-          for (int64_t c = 0; c < p.channels; ++c) {
-            std::copy_n(canvas + c * state.size, lanes, below + c * kLanes);
-          }
-          merge_chunk(Merge::kOver, coverage, lanes, 0, color,
-                      ChunkCanvas<T>{canvas, nullptr, nullptr, state.size, p.channels});
-        });
+    cover_segment<kind.value>(ready, intensity_at(p, ready.at), p.columns,
+                              [&](int64_t pixel, const T* coverage, int64_t lanes)
+                                  SOFTRASTER_INLINE_LAMBDA {
+                                    T* canvas = state.canvas.data() + pixel - state.first_pixel;
+                                    T* const below = state.log.grow(p.channels * kLanes);
+                                    for (int64_t c = 0; c < p.channels; ++c) {
+                                      const T ink = color ? color[c] : T(1);
+                                      T found[kLanes];
+                                      load_lanes(canvas + c * state.size, lanes, found);
+                                      copy_lanes(found, below + c * kLanes);
+                                      for (int lane = 0; lane < kLanes; ++lane) {
+                                        found[lane] = over(found[lane], coverage[lane], ink);
+                                      }
+                                      store_lanes(found, lanes, canvas + c * state.size);
+                                    }
+                                  });
   });
 }
 

@@ -18,6 +18,19 @@ SOFTRASTER_INLINE void copy_lanes(const T* from, T* to) {
   std::memcpy(to, from, kLanes * sizeof(T));
 }
 
+// The same where only the first `lanes` lie on the canvas; it may be more than kLanes. The others
+// are loaded as 0 and not stored.
+template <class T>
+SOFTRASTER_INLINE void load_lanes(const T* from, int64_t lanes, T* to) {
+  if (__builtin_expect(lanes >= kLanes, 1)) return copy_lanes(from, to);
+  for (int64_t lane = 0; lane < kLanes; ++lane) to[lane] = lane < lanes ? from[lane] : T(0);
+}
+template <class T>
+SOFTRASTER_INLINE void store_lanes(const T* from, int64_t lanes, T* to) {
+  if (__builtin_expect(lanes >= kLanes, 1)) return copy_lanes(from, to);
+  for (int64_t lane = 0; lane < lanes; ++lane) to[lane] = from[lane];
+}
+
 // Chunks start early rather than run over the right edge, where the canvas is wide enough for that.
 SOFTRASTER_INLINE int64_t first_chunk(Range columns, int64_t width) {
   const int64_t rounded = (columns.end - columns.begin + kLanes - 1) / kLanes * kLanes;
