@@ -35,6 +35,24 @@ def test_a_segment_looks_the_same_on_a_small_canvas_and_in_the_corner_of_a_large
     assert large[:, :-128].abs().max() < 1e-6
 
 
+@pytest.mark.parametrize("coverage", ["grid", "capsule"])
+@pytest.mark.parametrize("composite", ["sum", "max", "softor", "over"])
+def test_the_bands_of_a_large_canvas_leave_no_bits(composite, coverage):
+    rows, columns = 300, 4096  # 5 MB; the double of it, and more, is drawn in bands
+    make = torch.Generator().manual_seed(0)
+    ends = torch.rand(60, 4, generator=make) * torch.tensor([1, 0.15, 1, 0.15])
+    width = {"width": 3 / columns} if coverage == "capsule" else {}
+
+    def top(size, dtype):
+        segments = ends.to(dtype)
+        return softraster.draw_segments(
+            segments, 6.0 * columns, size, coverage=coverage, composite=composite, **width
+        )[:rows]
+
+    for dtype in (torch.float32, torch.float64):
+        assert torch.equal(top((2 * rows + 7, columns), dtype), top((rows, columns), dtype))
+
+
 @pytest.mark.parametrize("composite", ["sum", "max", "softor", "over"])
 def test_thousands_of_small_canvases_are_drawn_as_one_by_one(composite):
     make = torch.Generator().manual_seed(0)

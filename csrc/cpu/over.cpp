@@ -157,23 +157,22 @@ SOFTRASTER_INLINE void draw_onto(const DrawSegmentsParams<T>& p, ReadySegment<T>
                                  BandState<T>& state) {
   const T* color = p.color ? p.color + ready.at * p.channels : nullptr;
   state.starts.push_back(state.log.size());
+  const auto merge = [&](int64_t pixel, const T* coverage, int64_t lanes) SOFTRASTER_INLINE_LAMBDA {
+    T* const canvas = state.canvas.data() + pixel - state.first_pixel;
+    T* const below = state.log.grow(p.channels * kLanes);
+    for (int64_t c = 0; c < p.channels; ++c) {
+      const T ink = color ? color[c] : T(1);
+      T found[kLanes];
+      load_lanes(canvas + c * state.size, lanes, found);
+      copy_lanes(found, below + c * kLanes);
+      for (int lane = 0; lane < kLanes; ++lane) {
+        found[lane] = over(found[lane], coverage[lane], ink);
+      }
+      store_lanes(found, lanes, canvas + c * state.size);
+    }
+  };
   with_kind(ready.s, [&](auto kind) SOFTRASTER_INLINE_LAMBDA {
-    cover_segment<kind.value>(ready, intensity_at(p, ready.at), p.columns,
-                              [&](int64_t pixel, const T* coverage, int64_t lanes)
-                                  SOFTRASTER_INLINE_LAMBDA {
-                                    T* canvas = state.canvas.data() + pixel - state.first_pixel;
-                                    T* const below = state.log.grow(p.channels * kLanes);
-                                    for (int64_t c = 0; c < p.channels; ++c) {
-                                      const T ink = color ? color[c] : T(1);
-                                      T found[kLanes];
-                                      load_lanes(canvas + c * state.size, lanes, found);
-                                      copy_lanes(found, below + c * kLanes);
-                                      for (int lane = 0; lane < kLanes; ++lane) {
-                                        found[lane] = over(found[lane], coverage[lane], ink);
-                                      }
-                                      store_lanes(found, lanes, canvas + c * state.size);
-                                    }
-                                  });
+    cover_segment<kind.value>(ready, intensity_at(p, ready.at), p.columns, merge);
   });
 }
 
