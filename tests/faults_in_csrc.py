@@ -239,6 +239,14 @@ FAULTS = (
         "canvases narrower than a vector",
         PARITY64,
     ),
+    Fault(
+        "what is computed beyond the right edge",
+        "cpu/support.h",
+        "for (int64_t lane = lanes; lane < kLanes; ++lane) numbers[lane] = 0;",
+        "",
+        "NaN where only lanes off the canvas have it",
+        "test_op.py::test_a_nan_intensity_learns_as_under_sum_at_the_right_edge_too",
+    ),
     # fast_exp.h: precision.
     Fault(
         "exp in float: a coefficient",

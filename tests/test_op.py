@@ -313,6 +313,20 @@ def test_nan_fills_a_canvas_that_several_threads_draw(mode, name):
 
 
 @pytest.mark.parametrize("composite", ["max", "softor"])
+def test_a_nan_intensity_learns_as_under_sum_at_the_right_edge_too(composite, device):
+    segments = torch.tensor([[0.2, 0.3, 0.7, 0.5], [0.1, 0.8, 0.9, 0.7]], device=device)
+
+    def grad(composite):
+        intensity = torch.tensor([0.5, torch.nan], device=device, requires_grad=True)
+        canvas = softraster.draw_segments(
+            segments, 100.0, (6, 5), intensity=intensity, composite=composite
+        )
+        return torch.autograd.grad(canvas.sum(), intensity)[0]
+
+    torch.testing.assert_close(grad(composite), grad("sum"))
+
+
+@pytest.mark.parametrize("composite", ["max", "softor"])
 def test_in_a_canvas_of_nan_the_other_segments_learn_as_under_sum(composite, device):
     segments, softness, _ = small(device)
     with torch.no_grad():

@@ -59,9 +59,11 @@ struct PixelGrads {
       T weight[kLanes];
       load_lanes(grad + c * stride + pixel, lanes, weight);
       weigh(c, pixel, lanes, coverage, ink, weight);
+      clear_beyond(lanes, weight);
       for (int lane = 0; lane < kLanes; ++lane) sum[lane] += weight[lane] * ink;
       if (weights) copy_lanes(weight, weights + c * kLanes);
     }
+    clear_beyond(lanes, sum);
     copy_lanes(sum, out);
   }
 };

@@ -135,6 +135,7 @@ struct OverGrads {
       }
       if (weights) copy_lanes(weight, weights + c * kLanes);
     }
+    clear_beyond(lanes, sum);
     copy_lanes(sum, out);
     for (int lane = 0; lane < kLanes; ++lane) passing[lane] *= T(1) - intensity * coverage[lane];
     store_lanes(passing, lanes, light + (pixel - first_pixel));

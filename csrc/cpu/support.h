@@ -31,6 +31,12 @@ SOFTRASTER_INLINE void store_lanes(const T* from, int64_t lanes, T* to) {
   for (int64_t lane = 0; lane < lanes; ++lane) to[lane] = from[lane];
 }
 
+// For what was computed of the others, which may be NaN.
+template <class T>
+SOFTRASTER_INLINE void clear_beyond(int64_t lanes, T* numbers) {
+  for (int64_t lane = lanes; lane < kLanes; ++lane) numbers[lane] = 0;
+}
+
 // Chunks start early rather than run over the right edge, where the canvas is wide enough for that.
 SOFTRASTER_INLINE int64_t first_chunk(Range columns, int64_t width) {
   const int64_t rounded = (columns.end - columns.begin + kLanes - 1) / kLanes * kLanes;
