@@ -82,7 +82,7 @@ def _are_plain(tensors: tuple[Tensor | None, ...]) -> bool:
     shape, dtype = segments.shape[:-1], segments.dtype
     if color is not None or background is not None or dtype.itemsize < 4:
         return False
-    for x in per_segment:  # noqa: SIM110 - all() takes twice as long
+    for x in per_segment:  # noqa: SIM110 - all() takes longer: 1.1 us, not 0.7
         if x is not None and (x.shape != shape or x.dtype != dtype):
             return False
     return True
