@@ -24,6 +24,9 @@ EQUIVALENT = {
         "a line drawn back lies on its own pixels": (
             "ge, list(ends[lifted < 0.5]), [False => True], 1)",
         ),
+        "the middle of three numbers does not depend on their order": (
+            "np.degrees(np.arccos(np.clip([cosine, -1 => -1, cosine], 1)))",
+        ),
         "skeletons are as high as they are wide": (
             "size = skeletons.shape[[- => ]1]",
             "size = skeletons.shape[-[1 => 2]]",

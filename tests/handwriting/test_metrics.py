@@ -231,6 +231,25 @@ def test_a_line_is_retraced_up_to_three_quarters_of_a_pixel_beside_it(beside, ag
     assert manner(one)["retrace"][0] == pytest.approx(expected, abs=1 / 38)
 
 
+@pytest.mark.parametrize(("shift", "again"), [(0, 116), (1, 115)])
+def test_what_is_three_pixels_ago_is_retraced_at_three_quarters_of_a_pixel(shift, again):
+    # Ways of 16 px, 0.75 px apart, there and back: 2 x 128 samples 1/8 px apart, of which the j-th
+    # lies beside the (255 - shift - j)-th. That must be 25 before it: more than 3 px.
+    way = [(4, 8), (20, 8), (20 - shift / 8, 8.75), (4 - shift / 8, 8.75)]
+    one = np.zeros((1, 4, 3))
+    one[0, :, :2] = np.array(way) / 32  # exact, and so are the distances
+    one[0, 1, 2] = 1
+    assert manner(one, size=32)["retrace"][0] == again / 256
+
+
+def test_turning_back_is_half_a_turn_however_it_rounds():
+    there = np.array([8, 8]) / 32
+    for x, y in [(1, 5), (3, 3), (4, 7), (9, 10)]:  # cosines of -1 - 2e-16
+        back = np.zeros((1, 3, 3))
+        back[0, :, :2] = [there, there + np.array([x, y]) / 32, there]
+        assert manner(back)["turning"][0] == 180
+
+
 def test_what_is_drawn_later_is_what_retraces():
     lines = [(4, 10), (23, 10), (4, 10.7), (23, 10.7), (4, 9.3), (23, 9.3)]
     # The second and third lie beside the first, and too far from each other.
