@@ -25,11 +25,9 @@ struct BoxShape {
 };
 
 template <class T>
-SOFTRASTER_HOST_DEVICE BoxShape<T> box_shape(double half, double softness) {
+SOFTRASTER_HOST_DEVICE BoxShape<T> box_shape(double half, double softness, T decay) {
   const double limit = ExpLimit<T>::value;
-  const double exponent = clamp(-2 * softness * half, -2 * limit, 0.0);
-  return {T(half), T(softness), fast_exp(T(exponent)),
-          softness > 0 ? T(limit / softness) : T(1e30)};
+  return {T(half), T(softness), decay, softness > 0 ? T(limit / softness) : T(1e30)};
 }
 
 template <class T>
@@ -124,10 +122,16 @@ SOFTRASTER_HOST_DEVICE Segment<T> make_segment(const T* ends, T softness, T widt
 // Completes what only segments on the canvas need.
 template <class T>
 SOFTRASTER_HOST_DEVICE void shape_boxes(Segment<T>& s) {
-  s.window = box_shape<T>(s.kind == Kind::kCapsule ? double(s.half_width) : 0.5, s.softness);
-  if (s.kind == Kind::kCapsule) return;
-  s.box_x = box_shape<T>(0.5 * (fabs(s.dx) + 1), s.softness);
-  s.box_y = box_shape<T>(0.5 * (fabs(s.dy) + 1), s.softness);
+  const T half = s.kind == Kind::kCapsule ? s.half_width : T(0.5);
+  const double halves[3] = {half, 0.5 * (fabs(s.dx) + 1), 0.5 * (fabs(s.dy) + 1)};
+  T decays[4] = {};  // as many as a small vector has: they take no longer than one
+  for (int i = 0; i < 3; ++i) {
+    decays[i] = clamp(T(-2 * s.softness * halves[i]), T(-2 * ExpLimit<T>::value), T(0));
+  }
+  for (int i = 0; i < 4; ++i) decays[i] = fast_exp(decays[i]);
+  s.window = box_shape(halves[0], s.softness, decays[0]);
+  s.box_x = box_shape(halves[1], s.softness, decays[1]);
+  s.box_y = box_shape(halves[2], s.softness, decays[2]);
 }
 
 // Coverage of a pixel, and the derivatives of its logarithm. Their meaning differs by kind:

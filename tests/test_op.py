@@ -297,6 +297,20 @@ def test_nan_and_infinity_stay_in_their_own_canvas(mode, bad, device):
                 assert torch.equal(a[item], b[item]), name
 
 
+@pytest.mark.parametrize("threads", [1, 2])
+def test_numbers_too_small_to_be_normal_are_made_zero_nowhere_else(threads):
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        segments, softness, intensity = small("cpu", (64, 40))
+        draw(segments, softness, intensity).sum().backward()
+        # More than one thread's share, and on the threads that the op has used.
+        small_numbers = torch.full((1 << 20,), 2e-38)
+        assert (small_numbers * 0.25 > 0).all()
+    finally:
+        torch.set_num_threads(before)
+
+
 @modes
 @pytest.mark.parametrize("name", ["segments", "intensity"])
 def test_nan_fills_a_canvas_that_several_threads_draw(mode, name):

@@ -2,6 +2,7 @@
 // all, is read at other places and widths than it was written, which stalls while it is on its way
 // to memory: so it is left alone until the whole block is ready.
 #pragma once
+#include <algorithm>
 #include <memory>
 #include <type_traits>
 
@@ -14,15 +15,21 @@ namespace cpu {
 // Where the pixels lie that segments will be drawn onto or gathered from.
 template <class T>
 struct Pixels {
-  const T* first;  // null: they are in the cache anyway
+  const T* first;  // null: they are in the cache, and need not be asked for
   int64_t planes, stride;
 };
 
+constexpr int64_t kCacheBytes = 1 << 20;  // of a core's own cache
+
 template <class T>
-SOFTRASTER_INLINE Pixels<T> pixels_of(const T* canvas, const DrawSegmentsParams<T>& p) {
-  constexpr int64_t kCacheBytes = 1 << 18;
-  const int64_t bytes = p.channels * p.pixels() * static_cast<int64_t>(sizeof(T));
-  return {bytes > kCacheBytes ? canvas : nullptr, p.channels, p.pixels()};
+SOFTRASTER_INLINE int64_t canvas_bytes(const DrawSegmentsParams<T>& p) {
+  return p.channels * p.pixels() * static_cast<int64_t>(sizeof(T));
+}
+
+template <class T>
+SOFTRASTER_INLINE Pixels<T> pixels_of(const T* canvas, bool cached,
+                                      const DrawSegmentsParams<T>& p) {
+  return {cached ? nullptr : canvas, p.channels, p.pixels()};
 }
 
 template <class T>
@@ -35,7 +42,7 @@ struct ReadySegment {
 
   // The next chunks into `list`; false where none are left.
   SOFTRASTER_INLINE bool list_more() {
-    if (list.size < kListed) return false;
+    if (finder.done()) return false;
     finder.list_next(s, list);
     return list.size > 0;
   }
@@ -59,17 +66,21 @@ class Block {
   // A segment and the rows and columns, at least one each, that it reaches. Its first pixels are
   // asked for, to be there when it is drawn.
   template <bool with_grads>
-  SOFTRASTER_INLINE void add(int64_t at, const Segment<T>& segment, Range rows, Range columns,
+  SOFTRASTER_INLINE void add(int64_t at, const Segment<T>& segment, BandRows rows, Range columns,
                              const Pixels<T>& pixels) {
     ReadySegment<T>& ready = segments_[size_++];
     ready.at = at;
     ready.s = segment;
     shape_boxes(ready.s);
+    const Range chunks = chunk_range(columns, width_);
     if (segment.kind != Kind::kCapsule) {
-      ready.x = make_table<with_grads>(chunk_range(columns, width_), segment.mid_x, ready.s.box_x);
-      ready.y = make_table<with_grads>(aligned(rows), segment.mid_y, ready.s.box_y);
+      ready.x = make_table<with_grads>(chunks, segment.mid_x, ready.s.box_x);
+      ready.y =
+          make_table<with_grads>({rows.block_begin(), rows.end}, segment.mid_y, ready.s.box_y);
     }
-    ready.finder = ChunkFinder<T>(ready.s, rows, columns, width_);
+    const bool with_second = with_grads || segment.kind == Kind::kCapsule;
+    ready.finder =
+        ChunkFinder<T>(ready.s, rows, columns, std::min(chunks.end, width_), with_second);
     ready.finder.list_next(ready.s, ready.list);
     for (int64_t plane = 0; pixels.first && plane < pixels.planes; ++plane) {
       const T* const first = pixels.first + plane * pixels.stride;

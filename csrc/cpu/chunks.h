@@ -1,6 +1,8 @@
 // The chunks that a segment reaches, row by row, in lists: finding them takes branches that no
 // processor predicts, so it goes ahead of the maths, which then runs straight through a list.
 #pragma once
+#include <type_traits>
+
 #include "support.h"
 
 namespace softraster {
@@ -47,40 +49,80 @@ SOFTRASTER_INLINE double rounded(double product) {
   return product;
 }
 
-// Walks through the chunks of a segment, kLanes rows at a time.
+// Bit i is set where values[i] > bound.
+SOFTRASTER_INLINE uint32_t lanes_above(const Lanes<int32_t>& values, int32_t bound) {
+  const Lanes<int8_t> above = __builtin_convertvector(values > bound, Lanes<int8_t>);  // 0 or -1
+  uint64_t bytes;
+  std::memcpy(&bytes, &above, sizeof bytes);
+  // Byte i keeps bit i, and the product's highest byte is the sum of all bytes.
+  return static_cast<uint32_t>((bytes & 0x8040201008040201) * 0x0101010101010101 >> 56);
+}
+
+// order[mask]: the lanes of the mask, one after the other.
+struct Packing {
+  int32_t order[1 << kLanes][kLanes] = {};
+
+  constexpr Packing() {
+    for (int mask = 0; mask < 1 << kLanes; ++mask) {
+      int packed = 0;
+      for (int lane = 0; lane < kLanes; ++lane) {
+        if (mask >> lane & 1) order[mask][packed++] = lane;
+      }
+    }
+  }
+};
+inline constexpr Packing kPacking;
+
+// Writes the lanes of `order` to `to`, and what must not matter after them.
+template <class T>
+SOFTRASTER_INLINE void store_packed(const Lanes<T>& values, const Lanes<int32_t>& order, T* to) {
+#if defined(__clang__)
+  for (int lane = 0; lane < kLanes; ++lane) to[lane] = values[order[lane]];
+#else
+  typedef std::conditional_t<sizeof(T) == 4, int32_t, int64_t> Index;
+  store(__builtin_shuffle(values, __builtin_convertvector(order, Lanes<Index>)), to);
+#endif
+}
+
+// Walks through the chunks of a segment, kLanes rows at a time: of these rows first the first
+// chunk of each, then the second of those that have two, and so on.
 template <class T>
 class ChunkFinder {
  public:
   ChunkFinder() = default;
-  SOFTRASTER_INLINE ChunkFinder(const Segment<T>& s, Range rows, Range columns, int64_t width)
+  SOFTRASTER_INLINE ChunkFinder(const Segment<T>& s, BandRows rows, Range columns,
+                                int64_t chunks_end, bool with_second)
       : window_(row_window(s)),
         axes_(axes_of(s.kind, s)),
         first_column_(static_cast<int32_t>(columns.begin)),
         columns_(static_cast<int32_t>(columns.end - columns.begin)),
-        width_(static_cast<int32_t>(width)),
-        row_(static_cast<int32_t>(rows.begin)),
-        block_end_(row_),
-        rows_end_(static_cast<int32_t>(rows.end)) {}
+        chunks_end_(static_cast<int32_t>(chunks_end)),
+        block_begin_(static_cast<int32_t>(rows.block_begin()) - kLanes),
+        rows_begin_(static_cast<int32_t>(rows.begin)),
+        rows_end_(static_cast<int32_t>(rows.end)),
+        with_second_(with_second) {}
 
-  // Lists the next chunks of the same segment. A list that is not full is the last.
+  // Lists the next chunks of the same segment; none where it is done.
   SOFTRASTER_INLINE void list_next(const Segment<T>& s, ChunkList<T>& list) {
     list.size = 0;
-    while (list.size < kListed && (row_ < block_end_ || find_block(s))) list_row(list);
+    while (list.size <= kListed - kLanes && (rows_left_ != 0 || find_block(s))) list_nth(list);
+  }
+  SOFTRASTER_INLINE bool done() const {
+    return rows_left_ == 0 && block_begin_ + kLanes >= rows_end_;
   }
 
  private:
-  // The chunks of the next rows, without a branch, so that it becomes vector code. Blocks begin at
-  // multiples of kLanes, so that bits do not depend on the band.
+  // The chunks of the next rows, without a branch, so that it becomes vector code.
   SOFTRASTER_INLINE bool find_block(const Segment<T>& s) {
-    if (row_ >= rows_end_) return false;
-    block_begin_ = row_ / kLanes * kLanes;
-    block_end_ = block_begin_ + kLanes < rows_end_ ? block_begin_ + kLanes : rows_end_;
+    if (block_begin_ + kLanes >= rows_end_) return false;
+    block_begin_ += kLanes;
     // As clip() in range.h, from first_column_ on; in float, and so a little wider.
     const double start = s.mid_x - 0.5 + window_.step * (block_begin_ + 0.5 - s.mid_y);
     const float middle = float(clamp(start - first_column_, -1e37, 1e37));
     const float step = float(window_.step), last = float(columns_);
     const float arm = float(window_.arm) + 1e-6f * (fabsf(middle) + kLanes * fabsf(step));
-    const int32_t first_column = first_column_, columns = columns_, width = width_;
+    const int32_t first_column = first_column_, columns = columns_, end = chunks_end_;
+    const int32_t before = rows_begin_ - block_begin_, behind = rows_end_ - block_begin_;
     int32_t count[kLanes], column[kLanes];
     for (int32_t i = 0; i < kLanes; ++i) {
       const float low = middle + step * float(i) - arm, high = middle + step * float(i) + arm;
@@ -88,59 +130,56 @@ class ChunkFinder {
       const int32_t above = static_cast<int32_t>(clamp(high, 0.f, last)) + 1;
       const int32_t to = above < columns ? above : columns;
       const int32_t chunks = (to - from + kLanes - 1) / kLanes;
-      count[i] = low < last && high >= 0 && to > from ? chunks : 0;
-      const int32_t room = width - count[i] * kLanes, latest = room > 0 ? room : 0;
-      column[i] = first_column + from;
-      column[i] = column[i] < latest ? column[i] : latest;  // as first_chunk()
+      const bool reached = low < last && high >= 0 && to > from && i >= before && i < behind;
+      count[i] = reached ? chunks : 0;
+      const int32_t room = end - count[i] * kLanes, latest = room > 0 ? room : 0;
+      column[i] = first_column + from < latest ? first_column + from : latest;
     }
     const Axes axes = axes_;
     const double x0 = 0.5 - s.mid_x, y0 = block_begin_ + 0.5 - s.mid_y;
-    T first[kLanes], second[kLanes];
+    T first[kLanes];
     for (int32_t i = 0; i < kLanes; ++i) {
-      const double x = column[i] + x0, y = i + y0;
-      first[i] = T(rounded(axes.first_x * x) + axes.first_y * y);
-      second[i] = T(rounded(axes.second_x * x) + axes.second_y * y);
+      first[i] = T(rounded(axes.first_x * (column[i] + x0)) + axes.first_y * (i + y0));
     }
-    copy_lanes(count, count_), copy_lanes(column, column_);
-    copy_lanes(first, first_), copy_lanes(second, second_);
+    count_ = load(count), column_ = load(column), first_ = load(first);
+    if (with_second_) {
+      T second[kLanes];
+      for (int32_t i = 0; i < kLanes; ++i) {
+        second[i] = T(rounded(axes.second_x * (column[i] + x0)) + axes.second_y * (i + y0));
+      }
+      second_ = load(second);
+    }
+    nth_ = 0;
+    rows_left_ = lanes_above(count_, 0);
     return true;
   }
 
-  SOFTRASTER_INLINE void list_row(ChunkList<T>& list) {
-    const int32_t i = row_ - block_begin_, at = list.size, left = count_[i] - listed_;
-    const T first_step = T(kLanes * axes_.first_x), second_step = T(kLanes * axes_.second_x);
-    if (count_[i] <= 2 && at + 2 <= kListed &&
-        listed_ == 0) {  // nearly always: two without a branch
-      list.row[at] = row_, list.row[at + 1] = row_;
-      list.column[at] = column_[i], list.column[at + 1] = column_[i] + kLanes;
-      list.first[at] = first_[i], list.first[at + 1] = first_[i] + first_step;
-      list.second[at] = second_[i], list.second[at + 1] = second_[i] + second_step;
-      list.size += count_[i];
-      ++row_;
-      return;
+  // Lists the nth chunk of each row that has so many.
+  SOFTRASTER_INLINE void list_nth(ChunkList<T>& list) {
+    const int32_t at = list.size, nth = nth_++;
+    const Lanes<int32_t> order = load(kPacking.order[rows_left_]);
+    store(order + block_begin_, list.row + at);
+    store_packed<int32_t>(column_ + nth * kLanes, order, list.column + at);
+    store_packed<T>(first_ + T(nth) * T(kLanes * axes_.first_x), order, list.first + at);
+    if (with_second_) {
+      store_packed<T>(second_ + T(nth) * T(kLanes * axes_.second_x), order, list.second + at);
     }
-    // Counted from the row's first chunk, so that bits do not depend on where a list ends.
-    const int32_t room = kListed - at, taken = left < room ? left : room;
-    for (int32_t chunk = 0; chunk < taken; ++chunk) {
-      const int32_t nth = listed_ + chunk;
-      list.row[at + chunk] = row_, list.column[at + chunk] = column_[i] + nth * kLanes;
-      list.first[at + chunk] = first_[i] + T(nth) * first_step;
-      list.second[at + chunk] = second_[i] + T(nth) * second_step;
-    }
-    list.size += taken;
-    listed_ = taken < left ? listed_ + taken : 0;
-    row_ += taken == left;
+    list.size += __builtin_popcount(rows_left_);
+    rows_left_ = lanes_above(count_, nth + 1);
   }
 
   RowWindow window_;
   Axes axes_;
   int32_t first_column_, columns_;  // that the segment reaches
-  int32_t width_;                   // of the canvas
-  int32_t row_, block_begin_, block_end_, rows_end_;
-  int32_t listed_ = 0;  // chunks of the row in lists that were full
+  int32_t chunks_end_;              // where the last chunk of a row ends, if it can
+  int32_t block_begin_;             // its first row; a block before the first one at the beginning
+  int32_t rows_begin_, rows_end_;   // of the band
+  bool with_second_;
   // By row of the block: how many chunks, and where the first of them is.
-  int32_t count_[kLanes], column_[kLanes];
-  T first_[kLanes], second_[kLanes];
+  Lanes<int32_t> count_, column_;
+  Lanes<T> first_, second_;
+  int32_t nth_;
+  uint32_t rows_left_ = 0;  // that have an nth chunk
 };
 
 }  // namespace cpu

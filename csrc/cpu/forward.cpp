@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <limits>
+#include <numeric>
 #include <vector>
 
 #include "passes.h"
@@ -15,26 +16,36 @@ namespace {
 
 SOFTRASTER_VECTOR_CLONES bool draw_band_clone(Merge merge, const DrawSegmentsParams<float>& p,
                                               int64_t item, const Band<float>& band) {
-  return draw_band(merge, p, item, band);
+  const bool plain = merge == Merge::kSum && !p.color;
+  return plain ? draw_band<true>(merge, p, item, band) : draw_band<false>(merge, p, item, band);
 }
 SOFTRASTER_VECTOR_CLONES bool draw_band_clone(Merge merge, const DrawSegmentsParams<double>& p,
                                               int64_t item, const Band<double>& band) {
-  return draw_band(merge, p, item, band);
+  const bool plain = merge == Merge::kSum && !p.color;
+  return plain ? draw_band<true>(merge, p, item, band) : draw_band<false>(merge, p, item, band);
 }
 
-// One band a canvas where the batch feeds all threads, else a few for each thread. A canvas that is
-// too large for the caches, above all for that of page addresses, has bands that are not. A band
-// that needs `best` keeps it in scratch and so stays small.
+// One band a canvas where the batch feeds all threads, else as many as make the tasks of all
+// threads equal. A canvas that is too large for the caches, above all for that of page addresses,
+// has bands that are not. A band that needs `best` keeps it in scratch and so stays small.
 template <class T>
 int64_t bands_of(const DrawSegmentsParams<T>& p, bool needs_best) {
-  constexpr int64_t kBandBytes = 1 << 21;
+  constexpr int64_t kBandBytes = 1 << 21, kTasksEach = 2;
   const int64_t threads = num_threads(), batch = std::max<int64_t>(p.batch, 1);
-  const int64_t wanted = batch >= 2 * threads || threads == 1 ? 1 : 4 * threads / batch + 1;
-  const int64_t bytes = p.channels * p.pixels() * static_cast<int64_t>(sizeof(T));
+  const int64_t equal = batch >= 8 * threads ? 1 : threads / std::gcd(batch, threads);
+  const int64_t fed = threads == 1 ? 1 : (kTasksEach * threads + batch - 1) / batch;
+  const int64_t bytes = canvas_bytes(p);
   const int64_t cached = bytes > 4 * kBandBytes ? bytes / kBandBytes : 1;
-  const int64_t most = std::max<int64_t>(1, p.rows / 16);
-  const int64_t bands = std::min(std::max(wanted, cached), most);
-  return std::max(bands, needs_best ? (p.rows + 63) / 64 : 1);
+  const int64_t best = needs_best ? (p.rows + 63) / 64 : 1;
+  const int64_t bands = (std::max({fed, cached, best}) + equal - 1) / equal * equal;
+  return std::max(best, std::min(bands, std::max<int64_t>(1, p.rows / 16)));
+}
+
+// Of tasks that threads take in runs, the nth: dealt out in turn, so that no thread has all the
+// bands of a canvas that have ink.
+int64_t dealt(int64_t nth, int64_t tasks, int64_t threads) {
+  const int64_t run = tasks / threads;
+  return tasks % threads == 0 ? nth % run * threads + nth / run : nth;
 }
 
 template <class T>
@@ -80,10 +91,12 @@ void draw_all(Merge merge, const DrawSegmentsParams<T>& p, T* canvas, int32_t* m
   parallel_for(spans.size(), 1024, [&](int64_t begin, int64_t end) {
     for (int64_t at = begin; at < end; ++at) spans[at] = span_of(p, at);
   });
-  parallel_for(p.batch * bands, grain, [&](int64_t begin, int64_t end) {
+  const int64_t tasks = p.batch * bands, threads = num_threads();
+  parallel_for(tasks, grain, [&](int64_t begin, int64_t end) {
     Block<T> block(p.rows, p.columns, /*with_grads=*/false);
     std::vector<T> best(needs_best ? (p.rows / bands + 1) * p.columns : 0);
-    for (int64_t task = begin; task < end; ++task) {
+    for (int64_t nth = begin; nth < end; ++nth) {
+      const int64_t task = dealt(nth, tasks, threads);
       const int64_t item = task / bands, part = task % bands;
       Band<T> band;
       band.rows = {part * p.rows / bands, (part + 1) * p.rows / bands};

@@ -58,13 +58,14 @@ SOFTRASTER_INLINE void cover_segment(ReadySegment<T>& ready, T intensity, int64_
 }
 
 // Draws the segments of a canvas onto a band. False where one is invalid: then the whole canvas is
-// to become NaN.
-template <class T>
+// to become NaN. plain: merge is kSum, without colors: the usual case, compiled on its own.
+template <bool plain, class T>
 SOFTRASTER_INLINE bool draw_band(Merge merge, const DrawSegmentsParams<T>& p, int64_t item,
                                  const Band<T>& band) {
+  if (plain) merge = Merge::kSum;  // a constant from here on
   const int64_t first_pixel = band.rows.begin * p.columns, begin = item * p.count;
   const int64_t end = begin + p.count;
-  const Pixels<T> pixels = pixels_of<T>(band.canvas, p);
+  const Pixels<T> pixels = pixels_of<T>(band.canvas, canvas_bytes(p) <= kCacheBytes, p);
   int64_t next = begin;
   bool valid = true;
   const auto add_next = [&]() SOFTRASTER_INLINE_LAMBDA {
@@ -77,30 +78,29 @@ SOFTRASTER_INLINE bool draw_band(Merge merge, const DrawSegmentsParams<T>& p, in
     const Segment<T> s = segment_at(p, at);
     const T intensity = intensity_at(p, at);
     valid = s.valid && 0 * intensity == 0;
-    const Range rows = row_support(s, band.rows), columns = column_support(s, {0, p.columns});
+    const BandRows rows(row_support(s, {0, p.rows}), band.rows);
+    const Range columns = column_support(s, {0, p.columns});
     if (valid && intensity != 0 && !rows.empty() && !columns.empty()) {
       band.block->template add<false>(at, s, rows, columns, pixels);
     }
     return valid;
   };
   for_ready(*band.block, add_next, [&](ReadySegment<T>& ready) SOFTRASTER_INLINE_LAMBDA {
-    const T* color = p.color ? p.color + ready.at * p.channels : nullptr;
-    T* const plain = merge == Merge::kSum && !color ? band.canvas : nullptr;  // the usual case
+    const T* color = !plain && p.color ? p.color + ready.at * p.channels : nullptr;
     with_kind(ready.s, [&](auto kind) SOFTRASTER_INLINE_LAMBDA {
       cover_segment<kind.value>(
           ready, intensity_at(p, ready.at), p.columns,
           [&](int64_t pixel, const T* coverage, int64_t lanes) SOFTRASTER_INLINE_LAMBDA {
-            if (plain && lanes >= kLanes) {
-              T sum[kLanes];
-              copy_lanes(plain + pixel, sum);
-              for (int lane = 0; lane < kLanes; ++lane) sum[lane] += coverage[lane];
-              copy_lanes(sum, plain + pixel);
-              return;
+            const ChunkCanvas<T> at = {band.canvas ? band.canvas + pixel : nullptr,
+                                       band.best ? band.best + (pixel - first_pixel) : nullptr,
+                                       band.marks ? band.marks + pixel : nullptr, band.stride,
+                                       plain ? 1 : p.channels};
+            const int32_t index = static_cast<int32_t>(ready.at - begin);
+            if (lanes >= kLanes) {  // a constant, without a branch in every load and store
+              merge_chunk(merge, coverage, kLanes, index, color, at);
+            } else {
+              merge_chunk(merge, coverage, lanes, index, color, at);
             }
-            merge_chunk(merge, coverage, lanes, static_cast<int32_t>(ready.at - begin), color,
-                        {band.canvas ? band.canvas + pixel : nullptr,
-                         band.best ? band.best + (pixel - first_pixel) : nullptr,
-                         band.marks ? band.marks + pixel : nullptr, band.stride, p.channels});
           });
     });
   });

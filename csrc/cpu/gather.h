@@ -8,34 +8,21 @@
 namespace softraster {
 namespace cpu {
 
-// One sum a lane. A vector type, because compilers take arrays apart that live through a loop.
-template <class T>
-struct LaneSum {
-  typedef T Vector __attribute__((vector_size(kLanes * sizeof(T))));
-  Vector lanes = {};
-
-  SOFTRASTER_INLINE void add(const T* values) {
-    Vector more;
-    std::memcpy(&more, values, sizeof more);
-    lanes += more;
-  }
-};
-
 // Adds neighbouring lanes, a's into the lower half and b's into the upper.
 template <class T>
-SOFTRASTER_INLINE LaneSum<T> add_pairs(const LaneSum<T>& a, const LaneSum<T>& b) {
+SOFTRASTER_INLINE Lanes<T> add_pairs(const Lanes<T>& a, const Lanes<T>& b) {
   static_assert(kLanes == 8, "the shuffles have eight lanes");
-  return {__builtin_shufflevector(a.lanes, b.lanes, 0, 2, 4, 6, 8, 10, 12, 14) +
-          __builtin_shufflevector(a.lanes, b.lanes, 1, 3, 5, 7, 9, 11, 13, 15)};
+  return __builtin_shufflevector(a, b, 0, 2, 4, 6, 8, 10, 12, 14) +
+         __builtin_shufflevector(a, b, 1, 3, 5, 7, 9, 11, 13, 15);
 }
 
 // Adds up the lanes of eight sums at once.
 template <class T>
-SOFTRASTER_INLINE void add_lanes(const LaneSum<T> (&sums)[8], double* totals) {
-  const LaneSum<T> all =
-      add_pairs(add_pairs(add_pairs(sums[0], sums[1]), add_pairs(sums[2], sums[3])),
-                add_pairs(add_pairs(sums[4], sums[5]), add_pairs(sums[6], sums[7])));
-  for (int i = 0; i < 8; ++i) totals[i] += all.lanes[i];
+SOFTRASTER_INLINE void add_lanes(const Lanes<T> (&sums)[8], double* totals) {
+  const Lanes<T> all =
+      add_pairs<T>(add_pairs<T>(add_pairs<T>(sums[0], sums[1]), add_pairs<T>(sums[2], sums[3])),
+                   add_pairs<T>(add_pairs<T>(sums[4], sums[5]), add_pairs<T>(sums[6], sums[7])));
+  for (int i = 0; i < 8; ++i) totals[i] += all[i];
 }
 
 // The sums of a segment; named as in CoverageGrad, SegmentSums and GridSums.
@@ -44,9 +31,9 @@ enum CapsuleSum { kBySecond = 4, kSecondLever, kByWidth };  // besides the first
 
 template <class T>
 struct LaneSums {
-  LaneSum<T> sums[8];
+  Lanes<T> sums[8] = {};
 
-  SOFTRASTER_INLINE void add(int which, const T* values) { sums[which].add(values); }
+  SOFTRASTER_INLINE void add(int which, const T* values) { sums[which] += load(values); }
 };
 
 template <class T>
@@ -61,7 +48,7 @@ struct Workspace {
 template <class T>
 SOFTRASTER_INLINE void fold_lanes(const LaneSums<T>& lanes, const Workspace<T>& work,
                                   double* totals) {
-  add_lanes(lanes.sums, totals);
+  add_lanes<T>(lanes.sums, totals);
   for (int64_t c = 0; work.weights && c < work.channels; ++c) {
     for (int lane = 0; lane < kLanes; ++lane) {
       work.color_sums[c] += work.color_lanes[c * kLanes + lane];
@@ -100,9 +87,8 @@ SOFTRASTER_INLINE void gather_chunk(const Segment<T>& s, const ReadySegment<T>& 
   T ink[kLanes];
   pixel_grads(row * width + column, width - column, coverage, ink, work.weights);
   for (int64_t c = 0; work.weights && c < work.channels; ++c) {
-    for (int lane = 0; lane < kLanes; ++lane) {
-      work.color_lanes[c * kLanes + lane] += work.weights[c * kLanes + lane] * coverage[lane];
-    }
+    T* const sum = work.color_lanes + c * kLanes;
+    store(load(sum) + load(work.weights + c * kLanes) * load(coverage), sum);
   }
   T mid_x[kLanes], mid_y[kLanes], half_x[kLanes], half_y[kLanes];
   for (int lane = 0; lane < kLanes; ++lane) {

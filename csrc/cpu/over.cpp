@@ -122,23 +122,19 @@ struct OverGrads {
 
   SOFTRASTER_INLINE void operator()(int64_t pixel, int64_t lanes, const T* coverage, T* out,
                                     T* weights) {
-    T passing[kLanes], sum[kLanes] = {};
-    load_lanes(light + (pixel - first_pixel), lanes, passing);
+    Lanes<T> passing = load(light + (pixel - first_pixel), lanes), sum = {};
     for (int64_t c = 0; c < channels; ++c) {
       const T ink = color ? color[c] : T(1);
-      T weight[kLanes], found[kLanes];
-      load_lanes(grad + c * stride + pixel, lanes, weight);
-      copy_lanes(below + c * kLanes, found);
-      for (int lane = 0; lane < kLanes; ++lane) {
-        weight[lane] *= passing[lane];
-        sum[lane] += weight[lane] * (ink - found[lane]);
-      }
-      if (weights) copy_lanes(weight, weights + c * kLanes);
+      const Lanes<T> weight = load(grad + c * stride + pixel, lanes) * passing;
+      sum += weight * (ink - load(below + c * kLanes));
+      if (weights) store(weight, weights + c * kLanes);
     }
-    clear_beyond(lanes, sum);
-    copy_lanes(sum, out);
-    for (int lane = 0; lane < kLanes; ++lane) passing[lane] *= T(1) - intensity * coverage[lane];
-    store_lanes(passing, lanes, light + (pixel - first_pixel));
+    store(sum, out);
+    clear_beyond(lanes, out);
+    passing *= T(1) - intensity * load(coverage);
+    T left[kLanes];
+    store(passing, left);
+    store_lanes(left, lanes, light + (pixel - first_pixel));
     below += channels * kLanes;
   }
 };
@@ -148,8 +144,8 @@ template <bool with_grads, class T>
 SOFTRASTER_INLINE void add_segment(const DrawSegmentsParams<T>& p, int64_t at, Range rows,
                                    const Pixels<T>& pixels, Block<T>& block) {
   const Segment<T> s = segment_at(p, at);
-  block.template add<with_grads>(at, s, row_support(s, rows), column_support(s, {0, p.columns}),
-                                 pixels);
+  const Range columns = column_support(s, {0, p.columns});
+  block.template add<with_grads>(at, s, {row_support(s, {0, p.rows}), rows}, columns, pixels);
 }
 
 // Draws a segment onto the band, logging what it finds there.
@@ -226,7 +222,8 @@ SOFTRASTER_INLINE void take_group_apart(const DrawSegmentsParams<T>& p,
                                         const DrawSegmentsGrads<T>& g, int64_t begin,
                                         const Workspace<T>& work, BandState<T>& state,
                                         Plan<T>& plan) {
-  const Pixels<T> pixels = pixels_of(g.grad_canvas + state.item * p.channels * p.pixels(), p);
+  const T* const grad = g.grad_canvas + state.item * p.channels * p.pixels();
+  const Pixels<T> pixels = pixels_of(grad, canvas_bytes(p) <= kCacheBytes / 4, p);
   int64_t left = static_cast<int64_t>(state.starts.size()), taken = left;
   const auto add_next = [&]() SOFTRASTER_INLINE_LAMBDA {
     if (left == 0) return false;

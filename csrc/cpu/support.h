@@ -11,6 +11,31 @@ namespace cpu {
 
 constexpr int kLanes = 8;
 
+// One number a lane, as a vector: where compilers take arrays apart instead.
+template <class T>
+struct LaneVector {
+  typedef T Type __attribute__((vector_size(kLanes * sizeof(T))));
+};
+template <class T>
+using Lanes = typename LaneVector<T>::Type;
+
+// How a vector is returned differs between instruction sets: not where calls are inlined.
+#if defined(__GNUC__) && !defined(__clang__)
+#pragma GCC diagnostic ignored "-Wpsabi"
+#endif
+
+template <class T>
+SOFTRASTER_INLINE Lanes<T> load(const T* from) {
+  Lanes<T> lanes;
+  std::memcpy(&lanes, from, sizeof lanes);
+  return lanes;
+}
+template <class T, class Vector>
+SOFTRASTER_INLINE void store(const Vector& lanes, T* to) {
+  static_assert(sizeof lanes == kLanes * sizeof(T), "one number a lane");
+  std::memcpy(to, &lanes, sizeof lanes);
+}
+
 // Moves a chunk's numbers. Compilers make vector code of loops over the lanes of local arrays, but
 // not of what other pointers may point to: so that is copied first, in one instruction.
 template <class T>
@@ -26,6 +51,13 @@ SOFTRASTER_INLINE void load_lanes(const T* from, int64_t lanes, T* to) {
   for (int64_t lane = 0; lane < kLanes; ++lane) to[lane] = lane < lanes ? from[lane] : T(0);
 }
 template <class T>
+SOFTRASTER_INLINE Lanes<T> load(const T* from, int64_t lanes) {
+  if (__builtin_expect(lanes >= kLanes, 1)) return load(from);
+  T numbers[kLanes];
+  load_lanes(from, lanes, numbers);
+  return load(numbers);
+}
+template <class T>
 SOFTRASTER_INLINE void store_lanes(const T* from, int64_t lanes, T* to) {
   if (__builtin_expect(lanes >= kLanes, 1)) return copy_lanes(from, to);
   for (int64_t lane = 0; lane < lanes; ++lane) to[lane] = from[lane];
@@ -37,20 +69,32 @@ SOFTRASTER_INLINE void clear_beyond(int64_t lanes, T* numbers) {
   for (int64_t lane = lanes; lane < kLanes; ++lane) numbers[lane] = 0;
 }
 
-// Chunks start early rather than run over the right edge, where the canvas is wide enough for that.
-SOFTRASTER_INLINE int64_t first_chunk(Range columns, int64_t width) {
+// Where the chunks of a segment's rows lie: the columns that it reaches, made whole chunks, which
+// start early rather than run over the right edge where the canvas is wide enough for that.
+SOFTRASTER_INLINE Range chunk_range(Range columns, int64_t width) {
   const int64_t rounded = (columns.end - columns.begin + kLanes - 1) / kLanes * kLanes;
   const int64_t latest = width > rounded ? width - rounded : 0;
-  return columns.begin < latest ? columns.begin : latest;
+  const int64_t begin = columns.begin < latest ? columns.begin : latest;
+  return {begin, begin + rounded};
 }
 
-// All that the chunks of a segment's rows may touch, lanes beyond its support included.
-SOFTRASTER_INLINE Range chunk_range(Range columns, int64_t width) {
-  return {first_chunk(columns, width), columns.end + kLanes - 1};
-}
+// The rows of a band that a segment reaches. Blocks of kLanes rows are counted from the first row
+// that it reaches on the canvas: last bits depend on where a block begins, and must not on the
+// band.
+struct BandRows {
+  int64_t begin, end;
+  int64_t first;
 
-// Rows for a table. A box's last bits depend on where its chunk begins, and must not on the band.
-SOFTRASTER_INLINE Range aligned(Range rows) { return {rows.begin / kLanes * kLanes, rows.end}; }
+  SOFTRASTER_INLINE BandRows(Range reached, Range band)
+      : begin(reached.begin > band.begin ? reached.begin : band.begin),
+        end(reached.end < band.end ? reached.end : band.end),
+        first(reached.begin) {}
+
+  SOFTRASTER_INLINE bool empty() const { return begin >= end; }
+  SOFTRASTER_INLINE int64_t block_begin() const {
+    return first + (begin - first) / kLanes * kLanes;
+  }
+};
 
 // A soft box along one axis and the derivatives of its logarithm; at(pixel) is the index.
 template <class T>
