@@ -62,8 +62,9 @@ class Bounds:
         # In fixed point, what each group of pixels adds is rounded to UNIT.
         peak = self.grad.flatten(-3).amax(-1) if fixed_point else torch.zeros(())
         self.rounded = UNIT * (8 + scene.rows * scene.columns) * peak[..., None]
-        # In pixels, a softness and what is divided by a distance may be too small for the dtype.
-        smallest = torch.finfo(dtype).tiny * self.eps
+        # In pixels, a softness and what is divided by a distance may be too small for the dtype, of
+        # which the CPU's kernels use the normal numbers only.
+        smallest = torch.finfo(dtype).tiny * (self.eps if cuda else 1)
         pixels = scene.rows * scene.columns
         most = 1 + self.grad.flatten(-3).amax(-1)[..., None] if pixels else 1
         self.underflow = 4 * smallest * pixels * self.side**2 * most * self.scale
@@ -142,12 +143,12 @@ class Bounds:
         k = self.scene.softness
         if name == "color":
             limit = torch.einsum("...n,...nij,...cij->...nc", self.c, parts, self.grad)
-            limit = limit + self.rounded[..., None]
+            limit = limit + (self.rounded + self.underflow)[..., None]
         elif name == "background":
             light = self.off_in_all.sum(-3) + SUM_ROUNDINGS * (1 + self.c.shape[-1]) * self.eps
             limit = (self.grad * light.unsqueeze(-3)).sum((-2, -1)) + self.rounded
         elif name == "intensity":
-            limit = (ink * parts).sum((-2, -1)) + self.rounded
+            limit = (ink * parts).sum((-2, -1)) + self.rounded + self.underflow
         else:
             weighed = self.c[..., None, None] * ink * parts
             if name == "width":
@@ -159,6 +160,7 @@ class Bounds:
                 far = 3 * torch.minimum(far, self.scale[..., None, None])
                 limit = (weighed * far + ink * self._other_window()[0]).sum((-2, -1))
                 limit = limit + self._shortened(torch.minimum(8 * self.side / k, self._arm()))
+                limit = limit + self.underflow
             else:
                 limit = self._ends(weighed, self.c[..., None, None] * ink * self.cover)
         unsure = k * self.slack > UNSURE

@@ -63,6 +63,8 @@ def check(call: Call, draw: Draw = softraster.draw_segments, cuda: bool = False)
         expected_grads = _gradients(expected, wide_leaves, grad_canvas)
         with torch.no_grad():
             _compare_gradients(grads, expected_grads, bounds)
+    if "segments" in leaves and not bounds.valid.all() and not cuda:
+        _compare_in_nan(given, leaves, grads["segments"], grad_canvas, bounds, draw)
     if not canvas.numel():
         return "no pixel"
     return "drawn" if bounds.valid.all() else "NaN"
@@ -128,3 +130,29 @@ def _compare_gradients(got: dict[str, Tensor], expected: dict[str, Tensor], boun
         broken = broken.double().sum_to_size(got["segments"].shape) > 0
         if not got["segments"][broken].isnan().all():
             raise Mismatch("a segment that is not finite has a finite gradient")
+
+
+def _compare_in_nan(
+    given: dict[str, Any],
+    leaves: dict[str, Tensor],
+    got: Tensor,
+    grad_canvas: Tensor,
+    bounds: Bounds,
+    draw: Draw,
+) -> None:
+    """In a canvas of NaN segments learn as under "sum", or nothing under "over"."""
+    if got.shape[:-2] != bounds.valid.shape or bounds.scene.composite == "sum":
+        return  # gradients that are sums over canvases, or nothing to compare with
+    got = got[~bounds.valid]
+    if bounds.scene.composite == "over":
+        if not got.isnan().all():
+            raise Mismatch("a gradient from a canvas of NaN under over")
+        return
+    # With colors, for without them there is other code under sum, which may round otherwise.
+    summed = {**given, **leaves, "composite": "sum", "background": None}
+    if given.get("color") is None:
+        summed["color"] = torch.ones((*bounds.valid.shape, got.shape[-2], 1), dtype=got.dtype)
+        grad_canvas = grad_canvas.unsqueeze(-3)
+    expected = _gradients(draw(**summed), leaves, grad_canvas)["segments"][~bounds.valid]
+    if not ((got == expected) | (got.isnan() & expected.isnan())).all():
+        raise Mismatch("in a canvas of NaN segments do not learn as under sum")

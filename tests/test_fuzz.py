@@ -82,6 +82,14 @@ def forget_the_last(segments, softness, **arguments):
     return softraster.draw_segments(segments, softness, **arguments)
 
 
+def learn_twice_beside_nan(composite="sum", **arguments):
+    def twice(grad):
+        return torch.where(grad.isnan().flatten(-2).any(-1)[..., None, None], 2 * grad, grad)
+
+    draw = softraster.draw_segments if composite == "sum" else with_grads(twice)
+    return draw(**arguments, composite=composite)
+
+
 FAULTS = {
     "a result of 1.001": with_canvas(lambda canvas: canvas * 1.001),
     "another dtype": with_canvas(lambda canvas: canvas.float()),
@@ -92,6 +100,7 @@ FAULTS = {
     "a gradient that is NaN in one place": with_grads(
         lambda grad: grad.index_fill(-1, torch.tensor([3]), torch.nan)
     ),
+    "another gradient beside a NaN": learn_twice_beside_nan,
     "no ValueError": accept_anything,
     "a line beside its place": draw_a_little_beside,
     "a softness from elsewhere": forget_the_last,
