@@ -38,7 +38,8 @@ LEFT_OUT = (
 OPTIONS = {
     # Python and torch keep what they need until the process ends.
     "ASAN_OPTIONS": "detect_leaks=0:strict_string_checks=1:detect_stack_use_after_return=1"
-    ":malloc_context_size=5",  # torch allocates so often that longer traces take a quarter
+    ":malloc_context_size=5"  # torch allocates so often that longer traces take a quarter
+    ":allocator_may_return_null=1",  # where there is no memory, which is an error of torch's
     "UBSAN_OPTIONS": "print_stacktrace=1:halt_on_error=1",
 }
 
