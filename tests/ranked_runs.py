@@ -70,6 +70,17 @@ def _be_a_rank(environment, outputs, program, arguments):
     sys.exit(program(*arguments))
 
 
+def assert_same_losses(got, wanted, first=1e-5, most=1e-2):
+    """That the losses of two runs, step by step, differ by rounding only.
+
+    Training makes differences grow, by a factor of two and three a step as measured: so `first` is
+    what the first step may differ by, each next one by twice that, but by no more than `most`.
+    """
+    for step, (loss, other) in enumerate(zip(got, wanted, strict=True)):
+        allowed = min(first * 2**step, most) * abs(other) + 1e-7
+        assert abs(loss - other) <= allowed, (step, loss, other)
+
+
 def assert_same_but_for_rounding(path, other):
     """That two checkpoints of runs with seed 0 have nearly the same weights.
 

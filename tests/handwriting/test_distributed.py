@@ -12,6 +12,7 @@ import pytest
 import torch
 from ranked_runs import (
     assert_same_but_for_rounding,
+    assert_same_losses,
     climb,
     gradients,
     run_ranks,
@@ -62,7 +63,7 @@ def assert_same_run(one, other, tags):
             zip(*logged(path, tag), strict=True) for path in (one, other)
         )
         assert steps == tuple(range(1, len(wanted) + 1)), tag
-        torch.testing.assert_close(torch.tensor(losses), torch.tensor(wanted), rtol=1e-3, atol=1e-7)
+        assert_same_losses(losses, wanted)
     assert_same_but_for_rounding(*(path / checkpoints.CHECKPOINT_NAME for path in (one, other)))
 
 
