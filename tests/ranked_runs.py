@@ -70,14 +70,15 @@ def _be_a_rank(environment, outputs, program, arguments):
     sys.exit(program(*arguments))
 
 
-def assert_same_losses(got, wanted, first=1e-5, most=1e-2):
+def assert_same_losses(got, wanted, first=1e-5, most=1e-2, floor=0.0):
     """That the losses of two runs, step by step, differ by rounding only.
 
     Training makes differences grow, by a factor of two and three a step as measured: so `first` is
     what the first step may differ by, each next one by twice that, but by no more than `most`.
+    Losses near 0 may differ by `floor` besides.
     """
     for step, (loss, other) in enumerate(zip(got, wanted, strict=True)):
-        allowed = min(first * 2**step, most) * abs(other) + 1e-7
+        allowed = min(first * 2**step, most) * abs(other) + floor
         assert abs(loss - other) <= allowed, (step, loss, other)
 
 

@@ -34,7 +34,7 @@ inline int64_t num_threads() {
 }
 
 // While it lives, numbers too small to be normal become 0 in this thread. Tails multiplied by tails
-// are such numbers: nothing to a sum, but each costs a processor as much as ten others.
+// are such numbers: nothing to a sum, but slow (a tenth of the backward passes, LIMITS.md).
 class FlushDenormals {
 #if defined(__SSE__)
  public:
