@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import socket
 import sys
 import threading
 from dataclasses import dataclass
@@ -29,6 +30,8 @@ HOST = "127.0.0.1"
 # Of what is sent at once. A second of a fast pen is 200 points, 4 kB.
 MAX_BYTES = 256 * 1024
 MAX_POINTS = 10_000
+
+_TAKEN_AT_ONCE = 64 * 1024  # bytes of what is sent in vain
 
 _MAX_MESSAGE = 300  # characters: errors repeat what was sent
 
@@ -140,6 +143,16 @@ class _Handler(BaseHTTPRequestHandler):
 
     def log_message(self, *_: object) -> None:
         """Say nothing of each request."""
+
+    def finish(self) -> None:
+        """Take what is still on its way: closing with it unread would reset the connection, and
+        take a refusal from the one who is still sending."""
+        super().finish()
+        with contextlib.suppress(OSError):
+            self.connection.shutdown(socket.SHUT_WR)
+            for _ in range(0, 4 * MAX_BYTES, _TAKEN_AT_ONCE):
+                if not self.connection.recv(_TAKEN_AT_ONCE):
+                    break
 
     def _answer(self, actions: dict[str, Any]) -> None:
         try:

@@ -199,6 +199,16 @@ def test_bodies_that_are_not_as_long_as_they_say_are_refused(server, path):
     assert not path.exists()
 
 
+def test_a_refusal_reaches_those_who_are_still_sending(server):
+    head = f"POST /save HTTP/1.1\r\nHost: localhost:{server.server_port}\r\n"
+    head += "Content-Type: application/json\r\nContent-Length: {}\r\n\r\n"
+    for _ in range(50):
+        answer = raw(server, head.format(2 * MAX_BYTES).encode(), b" " * 2 * MAX_BYTES)
+        assert answer.startswith(b"HTTP/1.0 413 ") and answer.endswith(b"}")
+        answer = raw(server, head.format(0).encode(), b" " * MAX_BYTES)
+        assert answer.startswith(b"HTTP/1.0 400 ") and answer.endswith(b"}")
+
+
 def test_what_is_no_request_does_not_stop_it(server, path, capsys):
     for request in (
         b"\x00\xff\xfe\r\n\r\n",
