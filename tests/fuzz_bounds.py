@@ -122,9 +122,10 @@ class Bounds:
         Args:
             slopes: of the coverage's slope, in units of the coverage times softness.
         """
-        cover = (self._share() + SUM_ROUNDINGS * self.eps) * self.cover
+        relative = self._share() + SUM_ROUNDINGS * self.eps
         if not slopes:
-            return cover + self.off
+            return relative * (self.cover + self.off) + self.off
+        cover = relative * self.cover
         slack = self.slack[..., None, None]
         relative = 2 * self.scene.softness[..., None, None] * slack
         if self.distance is not None:  # the direction to the nearest point is not known better
