@@ -75,8 +75,9 @@ struct Segment {
   // has no bytes that nobody writes.
   int32_t valid;
 
-  double slope;                      // kGrid: shorter over longer axis, |slope| <= 1; 0 for a dot
-  BoxShape<T> window, box_x, box_y;  // kGrid: across the line; its rectangle, half a pixel wider
+  double slope;              // kGrid: shorter over longer axis, |slope| <= 1; 0 for a dot
+  BoxShape<T> window;        // across the line; kCapsule: without its decay
+  BoxShape<T> box_x, box_y;  // kGrid: its rectangle, half a pixel wider
 
   double along_x, along_y;    // kCapsule: unit vector from first to second end; (1, 0) for a dot
   T half_length, half_width;  // kCapsule
@@ -122,8 +123,11 @@ SOFTRASTER_HOST_DEVICE Segment<T> make_segment(const T* ends, T softness, T widt
 // Completes what only segments on the canvas need.
 template <class T>
 SOFTRASTER_HOST_DEVICE void shape_boxes(Segment<T>& s) {
-  const T half = s.kind == Kind::kCapsule ? s.half_width : T(0.5);
-  const double halves[3] = {half, 0.5 * (fabs(s.dx) + 1), 0.5 * (fabs(s.dy) + 1)};
+  if (s.kind == Kind::kCapsule) {  // its window has one edge
+    s.window = box_shape(double(s.half_width), s.softness, T(0));
+    return;
+  }
+  const double halves[3] = {0.5, 0.5 * (fabs(s.dx) + 1), 0.5 * (fabs(s.dy) + 1)};
   T decays[4] = {};  // as many as a small vector has: they take no longer than one
   for (int i = 0; i < 3; ++i) {
     decays[i] = clamp(T(-2 * s.softness * halves[i]), T(-2 * ExpLimit<T>::value), T(0));

@@ -473,8 +473,8 @@ FAULTS = (
     Fault(
         "light without intensity",
         "cpu/over.cpp",
-        "passing *= T(1) - intensity * load(coverage);",
-        "passing *= T(1) - load(coverage);",
+        "passing * (T(1) - intensity * load(coverage))",
+        "passing * (T(1) - load(coverage))",
         "what lies below a segment that is not opaque",
         PARITY64,
     ),

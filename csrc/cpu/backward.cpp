@@ -21,9 +21,8 @@ struct PlainGrads {
 };
 
 // The same for every other case.
-template <class T>
+template <Composite composite, class T>
 struct PixelGrads {
-  Composite composite;
   int64_t channels, stride;
   const T* grad;         // of the canvas that the segment is on, as is what follows
   const int32_t* marks;  // Scratch
@@ -39,15 +38,18 @@ struct PixelGrads {
     int32_t mark[kLanes];
     if (composite == Composite::kMax) {
       load_lanes(marks + pixel, lanes, mark);
+      SOFTRASTER_AS_VECTORS
       for (int lane = 0; lane < kLanes; ++lane) weight[lane] *= max_share<T>(mark[lane], index);
       return;
     }
-    T others[kLanes];
+    T others[kLanes], covered[kLanes];
     load_lanes(marks + c * stride + pixel, lanes, mark);
     load_lanes(rest + c * stride + pixel, lanes, others);
+    copy_lanes(coverage, covered);
+    SOFTRASTER_AS_VECTORS
     for (int lane = 0; lane < kLanes; ++lane) {
       weight[lane] *=
-          softor_share(mark[lane], others[lane], T(1) - intensity * coverage[lane] * ink);
+          softor_share(mark[lane], others[lane], T(1) - intensity * covered[lane] * ink);
     }
   }
 
@@ -68,6 +70,18 @@ struct PixelGrads {
   }
 };
 
+// Calls visit(composite) with what is not kOver as a compile-time constant.
+template <class Visit>
+SOFTRASTER_INLINE void with_composite(Composite composite, const Visit& visit) {
+  if (composite == Composite::kMax) {
+    visit(std::integral_constant<Composite, Composite::kMax>());
+  } else if (composite == Composite::kSoftor) {
+    visit(std::integral_constant<Composite, Composite::kSoftor>());
+  } else {
+    visit(std::integral_constant<Composite, Composite::kSum>());
+  }
+}
+
 template <class T>
 SOFTRASTER_INLINE void write_all(const DrawSegmentsParams<T>& p, const DrawSegmentsGrads<T>& g,
                                  int64_t at, bool valid, const SegmentSums& sums,
@@ -86,25 +100,25 @@ SOFTRASTER_INLINE void gather(const DrawSegmentsParams<T>& p, const DrawSegments
   const int64_t plane = p.pixels(), planes = p.channels * plane;
   SegmentSums sums = {};
   std::fill_n(work.color_sums, p.color ? p.channels : 0, 0.0);
-  const bool one_mark = p.composite == Composite::kMax;
-  const PixelGrads<T> pixel_grads = {
-      p.composite,
-      p.channels,
-      plane,
-      g.grad_canvas + item * planes,
-      scratch.marks ? scratch.marks + item * (one_mark ? plane : planes) : nullptr,
-      scratch.rest ? scratch.rest + item * planes : nullptr,
-      p.color ? p.color + at * p.channels : nullptr,
-      intensity_at(p, at),
-      static_cast<int32_t>(at % p.count)};
-  const bool plain = p.composite == Composite::kSum && !p.color;
-  const PlainGrads<T> plain_grads = {pixel_grads.grad};
+  const T* const grad = g.grad_canvas + item * planes;
   with_kind(ready.s, [&](auto kind) SOFTRASTER_INLINE_LAMBDA {
-    if (plain) {
-      gather_segment<kind.value>(ready, p.columns, work, plain_grads, sums);
-    } else {
-      gather_segment<kind.value>(ready, p.columns, work, pixel_grads, sums);
+    if (p.composite == Composite::kSum && !p.color) {
+      const PlainGrads<T> plain_grads = {grad};
+      return gather_segment<kind.value>(ready, p.columns, work, plain_grads, sums);
     }
+    with_composite(p.composite, [&](auto composite) SOFTRASTER_INLINE_LAMBDA {
+      const bool one_mark = composite == Composite::kMax;
+      const PixelGrads<composite.value, T> pixel_grads = {
+          p.channels,
+          plane,
+          grad,
+          scratch.marks ? scratch.marks + item * (one_mark ? plane : planes) : nullptr,
+          scratch.rest ? scratch.rest + item * planes : nullptr,
+          p.color ? p.color + at * p.channels : nullptr,
+          intensity_at(p, at),
+          static_cast<int32_t>(at % p.count)};
+      gather_segment<kind.value>(ready, p.columns, work, pixel_grads, sums);
+    });
   });
   write_all(p, g, at, true, sums, work.color_sums);
 }

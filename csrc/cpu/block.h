@@ -51,6 +51,8 @@ struct ReadySegment {
 template <class T>
 class Block {
  public:
+  static constexpr int kSegments = 8;
+
   // with_grads: its tables get derivatives, too.
   Block(int64_t rows, int64_t columns, bool with_grads)
       : width_(columns),
@@ -91,7 +93,6 @@ class Block {
   }
 
  private:
-  static constexpr int kSegments = 8;
   static constexpr int64_t kSpareNumbers = 4096;  // for the tables of a few segments
 
   template <bool with_grads>

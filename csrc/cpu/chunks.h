@@ -1,8 +1,6 @@
 // The chunks that a segment reaches, row by row, in lists: finding them takes branches that no
 // processor predicts, so it goes ahead of the maths, which then runs straight through a list.
 #pragma once
-#include <type_traits>
-
 #include "support.h"
 
 namespace softraster {
@@ -79,8 +77,7 @@ SOFTRASTER_INLINE void store_packed(const Lanes<T>& values, const Lanes<int32_t>
 #if defined(__clang__)
   for (int lane = 0; lane < kLanes; ++lane) to[lane] = values[order[lane]];
 #else
-  typedef std::conditional_t<sizeof(T) == 4, int32_t, int64_t> Index;
-  store(__builtin_shuffle(values, __builtin_convertvector(order, Lanes<Index>)), to);
+  store(__builtin_shuffle(values, __builtin_convertvector(order, Lanes<LaneIndex<T> >)), to);
 #endif
 }
 

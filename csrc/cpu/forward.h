@@ -31,38 +31,78 @@ struct Band {
   const RowSpan* spans;  // of the canvas's segments; null where the band is the canvas
 };
 
-// visit(pixel, coverage times intensity, lanes) for all chunks that a segment reaches; lanes may be
+// visit(pixel, coverage times intensity, lanes) for the listed chunks of a segment; lanes may be
 // more than kLanes.
 template <Kind kind, class T, class Visit>
-SOFTRASTER_INLINE void cover_segment(ReadySegment<T>& ready, T intensity, int64_t width,
-                                     const Visit& visit) {
+SOFTRASTER_INLINE void cover_list(const ReadySegment<T>& ready, T intensity, int64_t width,
+                                  const Visit& visit) {
   constexpr bool boxed = kind != Kind::kCapsule;
   const Segment<T> s = ready.s;  // a copy, which nothing that is written here can change
   const Place<T> steps = place_pixel(kind, s, 0, 0);
   const ChunkList<T>& list = ready.list;
-  do {
-    for (int32_t i = 0; i < list.size; ++i) {
-      const int64_t row = list.row[i], column = list.column[i];
-      const T* __restrict box_x = boxed ? ready.x.value + ready.x.at(column) : nullptr;
-      const T box_y = boxed ? ready.y.value[ready.y.at(row)] : T(0);
-      T coverage[kLanes];
-      for (int lane = 0; lane < kLanes; ++lane) {
-        const CoverageGrad<T> pixel = cover_pixel(
-            kind, s, list.first[i] + T(lane) * steps.first_by_column,
-            list.second[i] + T(lane) * steps.second_by_column, boxed ? box_x[lane] : T(0), box_y);
-        coverage[lane] = intensity * pixel.coverage;
-      }
-      visit(row * width + column, coverage, width - column);
+  for (int32_t i = 0; i < list.size; ++i) {
+    const int64_t row = list.row[i], column = list.column[i];
+    const T* __restrict box_x = boxed ? ready.x.value + ready.x.at(column) : nullptr;
+    const T box_y = boxed ? ready.y.value[ready.y.at(row)] : T(0);
+    T coverage[kLanes];
+    for (int lane = 0; lane < kLanes; ++lane) {
+      const CoverageGrad<T> pixel = cover_pixel(
+          kind, s, list.first[i] + T(lane) * steps.first_by_column,
+          list.second[i] + T(lane) * steps.second_by_column, boxed ? box_x[lane] : T(0), box_y);
+      coverage[lane] = intensity * pixel.coverage;
     }
+    visit(row * width + column, coverage, width - column);
+  }
+}
+
+// The same for all chunks of a segment.
+template <class T, class Visit>
+SOFTRASTER_INLINE void cover_segment(ReadySegment<T>& ready, T intensity, int64_t width,
+                                     const Visit& visit) {
+  with_kind(ready.s, [&](auto kind) SOFTRASTER_INLINE_LAMBDA {
+    do {
+      cover_list<kind.value>(ready, intensity, width, visit);
+    } while (ready.list_more());
+  });
+}
+
+// Merges a segment into a band: first the coverages of a list of chunks, then their pixels.
+template <class T>
+SOFTRASTER_INLINE void merge_segment(Merge merge, const DrawSegmentsParams<T>& p, int32_t index,
+                                     int64_t first_pixel, const Band<T>& band,
+                                     ReadySegment<T>& ready) {
+  T opacities[kListed * kLanes];
+  const T* const color = p.color ? p.color + ready.at * p.channels : nullptr;
+  do {
+    T* next = opacities;
+    const auto keep = [&next](int64_t, const T* coverage, int64_t) SOFTRASTER_INLINE_LAMBDA {
+      copy_lanes(coverage, next);
+      next += kLanes;
+    };
+    with_kind(ready.s, [&](auto kind) SOFTRASTER_INLINE_LAMBDA {
+      cover_list<kind.value>(ready, intensity_at(p, ready.at), p.columns, keep);
+    });
+    with_merge(merge, color != nullptr, [&](auto merge, auto colored) SOFTRASTER_INLINE_LAMBDA {
+      ChunkCanvas<T> at = {nullptr, nullptr, nullptr, band.stride, colored ? p.channels : 1};
+      const int64_t width = p.columns;
+      for (int32_t i = 0; i < ready.list.size; ++i) {
+        const int64_t column = ready.list.column[i], pixel = ready.list.row[i] * width + column;
+        if (band.canvas) at.canvas = band.canvas + pixel;
+        if (band.best) at.best = band.best + (pixel - first_pixel);
+        if (band.marks) at.marks = band.marks + pixel;
+        merge_chunk<merge.value, colored.value>(opacities + i * kLanes, width - column, index,
+                                                color, at);
+      }
+    });
   } while (ready.list_more());
 }
 
 // Draws the segments of a canvas onto a band. False where one is invalid: then the whole canvas is
-// to become NaN. plain: merge is kSum, without colors: the usual case, compiled on its own.
+// to become NaN. plain: merge is kSum, without colors: the usual case, compiled on its own, whose
+// pixels are merged as soon as they are covered.
 template <bool plain, class T>
 SOFTRASTER_INLINE bool draw_band(Merge merge, const DrawSegmentsParams<T>& p, int64_t item,
                                  const Band<T>& band) {
-  if (plain) merge = Merge::kSum;  // a constant from here on
   const int64_t first_pixel = band.rows.begin * p.columns, begin = item * p.count;
   const int64_t end = begin + p.count;
   const Pixels<T> pixels = pixels_of<T>(band.canvas, canvas_bytes(p) <= kCacheBytes, p);
@@ -86,23 +126,16 @@ SOFTRASTER_INLINE bool draw_band(Merge merge, const DrawSegmentsParams<T>& p, in
     return valid;
   };
   for_ready(*band.block, add_next, [&](ReadySegment<T>& ready) SOFTRASTER_INLINE_LAMBDA {
-    const T* color = !plain && p.color ? p.color + ready.at * p.channels : nullptr;
-    with_kind(ready.s, [&](auto kind) SOFTRASTER_INLINE_LAMBDA {
-      cover_segment<kind.value>(
-          ready, intensity_at(p, ready.at), p.columns,
-          [&](int64_t pixel, const T* coverage, int64_t lanes) SOFTRASTER_INLINE_LAMBDA {
-            const ChunkCanvas<T> at = {band.canvas ? band.canvas + pixel : nullptr,
-                                       band.best ? band.best + (pixel - first_pixel) : nullptr,
-                                       band.marks ? band.marks + pixel : nullptr, band.stride,
-                                       plain ? 1 : p.channels};
-            const int32_t index = static_cast<int32_t>(ready.at - begin);
-            if (lanes >= kLanes) {  // a constant, without a branch in every load and store
-              merge_chunk(merge, coverage, kLanes, index, color, at);
-            } else {
-              merge_chunk(merge, coverage, lanes, index, color, at);
-            }
-          });
-    });
+    if (!plain) {
+      const int32_t index = static_cast<int32_t>(ready.at - begin);
+      return merge_segment(merge, p, index, first_pixel, band, ready);
+    }
+    T* const canvas = band.canvas;
+    const auto add = [&](int64_t pixel, const T* coverage, int64_t lanes) SOFTRASTER_INLINE_LAMBDA {
+      const ChunkCanvas<T> at = {canvas + pixel, nullptr, nullptr, 0, 1};
+      merge_chunk<Merge::kSum, false, T>(coverage, lanes, 0, nullptr, at);
+    };
+    cover_segment(ready, intensity_at(p, ready.at), p.columns, add);
   });
   return valid;
 }

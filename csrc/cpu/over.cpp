@@ -2,9 +2,11 @@
 //
 // With out_n = out_{n-1} + a_n (color_n - out_{n-1}), a gradient needs what lay below a segment and
 // how much light passes those above. Dividing either out of the canvas fails where a_n is nearly 1.
-// So a band is drawn again, logging what each segment finds below it, and then taken apart from the
-// top. Long logs are cut into groups, with a copy of the band's canvas where each begins. A
-// segment's sums over each band are kept and added in the order of the bands.
+// So a band is drawn again, logging what each segment finds, and then taken apart from the top.
+// What is drawn is not the colors but their products with the canvas's gradient, summed over
+// channels: one number a pixel, which obeys the same formula. Long logs are cut into groups, with a
+// copy of the band where each begins. A segment's sums over each band are kept and added in the
+// order of the bands.
 #include <algorithm>
 #include <memory>
 #include <numeric>
@@ -17,7 +19,7 @@ namespace cpu {
 namespace {
 
 constexpr int64_t kBandRows = 32;
-constexpr int64_t kLogNumbers = 1 << 20;  // of a group; one segment may go beyond
+constexpr int64_t kLogNumbers = 1 << 20;  // of a group; its last block may go beyond
 
 // Which segments reach each band, in their order, and where their sums over it are kept.
 template <class T>
@@ -70,72 +72,51 @@ struct Plan {
     records.resize(count);
     color_records.resize(p.color ? count * p.channels : 0);
   }
+
+  // Of a band.
+  int64_t most_members() const {
+    int64_t most = 0;
+    for (size_t task = 1; task < first_member.size(); ++task) {
+      most = std::max(most, first_member[task] - first_member[task - 1]);
+    }
+    return most;
+  }
 };
 
-// What segments find below them, a chunk after the other: (chunks, channels, kLanes). Unlike a
-// vector it leaves what it grows by as it is.
-template <class T>
-class Log {
- public:
-  SOFTRASTER_INLINE void clear() { size_ = 0; }
-  SOFTRASTER_INLINE int64_t size() const { return size_; }
-  SOFTRASTER_INLINE const T* from(int64_t start) const { return numbers_.get() + start; }
-
-  SOFTRASTER_INLINE T* grow(int64_t count) {
-    if (size_ + count > room_) make_room(count);
-    T* const added = numbers_.get() + size_;
-    size_ += count;
-    return added;
-  }
-
- private:
-  __attribute__((noinline)) void make_room(int64_t count) {
-    room_ = 2 * room_ + count;
-    std::unique_ptr<T[]> larger(new T[room_]);
-    std::copy_n(numbers_.get(), size_, larger.get());
-    numbers_ = std::move(larger);
-  }
-
-  std::unique_ptr<T[]> numbers_;
-  int64_t size_ = 0, room_ = 0;
-};
-
-// A band while it is drawn and taken apart. Planes of (rows, columns) pixels, `size` apart.
+// A band while it is drawn and taken apart.
 template <class T>
 struct BandState {
   int64_t item, band;
   Range rows;
   int64_t first_pixel, size;
-  std::vector<T> canvas, light;  // light: how much of it passes what lies above
-  Log<T> log;
+  const T* grad;          // of the canvas
+  std::vector<T> canvas;  // (rows, columns): what was drawn so far times `grad`, over channels
+  std::vector<T> light;   // (rows, columns): how much of it passes what lies above
+  // d loss / d opacity of each segment's pixels as if no light were lost above it, a chunk after
+  // the other: (chunks, kLanes).
+  std::unique_ptr<T[]> log;
+  int64_t logged;
   std::vector<int64_t> starts;  // in the log, of the group's members
 };
 
 template <class T>
 struct OverGrads {
   int64_t channels, stride, first_pixel;
-  const T* grad;   // of the canvas
-  const T* color;  // of the segment, or null
+  const T* grad;  // of the canvas
   T intensity;
   T* light;
-  const T* below;  // the log, from the segment's entry on
+  const T* logged;  // from the segment's entry on
 
   SOFTRASTER_INLINE void operator()(int64_t pixel, int64_t lanes, const T* coverage, T* out,
                                     T* weights) {
-    Lanes<T> passing = load(light + (pixel - first_pixel), lanes), sum = {};
-    for (int64_t c = 0; c < channels; ++c) {
-      const T ink = color ? color[c] : T(1);
-      const Lanes<T> weight = load(grad + c * stride + pixel, lanes) * passing;
-      sum += weight * (ink - load(below + c * kLanes));
-      if (weights) store(weight, weights + c * kLanes);
+    T* const at = light + (pixel - first_pixel);
+    const Lanes<T> passing = load(at, lanes);
+    store(passing * load(logged), out);
+    for (int64_t c = 0; weights && c < channels; ++c) {
+      store(load(grad + c * stride + pixel, lanes) * passing, weights + c * kLanes);
     }
-    store(sum, out);
-    clear_beyond(lanes, out);
-    passing *= T(1) - intensity * load(coverage);
-    T left[kLanes];
-    store(passing, left);
-    store_lanes(left, lanes, light + (pixel - first_pixel));
-    below += channels * kLanes;
+    store(passing * (T(1) - intensity * load(coverage)), lanes, at);
+    logged += kLanes;
   }
 };
 
@@ -152,25 +133,29 @@ SOFTRASTER_INLINE void add_segment(const DrawSegmentsParams<T>& p, int64_t at, R
 template <class T>
 SOFTRASTER_INLINE void draw_onto(const DrawSegmentsParams<T>& p, ReadySegment<T>& ready,
                                  BandState<T>& state) {
-  const T* color = p.color ? p.color + ready.at * p.channels : nullptr;
-  state.starts.push_back(state.log.size());
-  const auto merge = [&](int64_t pixel, const T* coverage, int64_t lanes) SOFTRASTER_INLINE_LAMBDA {
-    T* const canvas = state.canvas.data() + pixel - state.first_pixel;
-    T* const below = state.log.grow(p.channels * kLanes);
-    for (int64_t c = 0; c < p.channels; ++c) {
-      const T ink = color ? color[c] : T(1);
-      T found[kLanes];
-      load_lanes(canvas + c * state.size, lanes, found);
-      copy_lanes(found, below + c * kLanes);
-      for (int lane = 0; lane < kLanes; ++lane) {
-        found[lane] = over(found[lane], coverage[lane], ink);
-      }
-      store_lanes(found, lanes, canvas + c * state.size);
+  const T* const color = p.color ? p.color + ready.at * p.channels : nullptr;
+  const T* const grad = state.grad;
+  T* log = state.log.get() + state.logged;
+  state.starts.push_back(state.logged);
+  const auto draw = [&](int64_t pixel, const T* coverage, int64_t lanes) SOFTRASTER_INLINE_LAMBDA {
+    T* const at = state.canvas.data() + (pixel - state.first_pixel);
+    Lanes<T> ink = load(grad + pixel, lanes);
+    if (color) ink *= color[0];
+    for (int64_t c = 1; c < p.channels; ++c) {
+      ink += color[c] * load(grad + c * p.pixels() + pixel, lanes);
     }
+    T inks[kLanes], pixels[kLanes];
+    store(ink, inks);
+    load_lanes(at, lanes, pixels);
+    store(ink - load(pixels), log);
+    log += kLanes;
+    for (int lane = 0; lane < kLanes; ++lane) {
+      pixels[lane] = over(pixels[lane], coverage[lane], inks[lane]);
+    }
+    store_lanes(pixels, lanes, at);
   };
-  with_kind(ready.s, [&](auto kind) SOFTRASTER_INLINE_LAMBDA {
-    cover_segment<kind.value>(ready, intensity_at(p, ready.at), p.columns, merge);
-  });
+  cover_segment(ready, intensity_at(p, ready.at), p.columns, draw);
+  state.logged = log - state.log.get();
 }
 
 template <class T>
@@ -178,14 +163,10 @@ SOFTRASTER_INLINE void take_apart(const DrawSegmentsParams<T>& p, const DrawSegm
                                   ReadySegment<T>& ready, int64_t log_start, int64_t record,
                                   const Workspace<T>& work, BandState<T>& state, Plan<T>& plan) {
   const int64_t at = ready.at;
-  OverGrads<T> pixel_grads = {p.channels,
-                              p.pixels(),
-                              state.first_pixel,
-                              g.grad_canvas + state.item * p.channels * p.pixels(),
-                              p.color ? p.color + at * p.channels : nullptr,
-                              intensity_at(p, at),
-                              state.light.data(),
-                              state.log.from(log_start)};
+  const T* const logged = state.log.get() + log_start;
+  T* const light = state.light.data();
+  OverGrads<T> pixel_grads = {
+      p.channels, p.pixels(), state.first_pixel, state.grad, intensity_at(p, at), light, logged};
   SegmentSums sums = {};
   std::fill_n(work.color_sums, p.color ? p.channels : 0, 0.0);
   with_kind(ready.s, [&](auto kind) SOFTRASTER_INLINE_LAMBDA {
@@ -203,12 +184,13 @@ template <class T>
 SOFTRASTER_INLINE int64_t draw_group(const DrawSegmentsParams<T>& p, int64_t begin, int64_t end,
                                      const Workspace<T>& work, BandState<T>& state,
                                      const Plan<T>& plan) {
-  state.log.clear();
+  const Pixels<T> pixels = pixels_of(state.grad, canvas_bytes(p) <= kCacheBytes / 4, p);
+  state.logged = 0;
   state.starts.clear();
   int64_t next = begin;
   const auto add_next = [&]() SOFTRASTER_INLINE_LAMBDA {
-    if (next == end || state.log.size() >= kLogNumbers) return false;
-    add_segment<false>(p, plan.members[next++].segment, state.rows, {}, *work.block);
+    if (next == end || state.logged >= kLogNumbers) return false;
+    add_segment<false>(p, plan.members[next++].segment, state.rows, pixels, *work.block);
     return true;
   };
   for_ready(*work.block, add_next,
@@ -222,12 +204,10 @@ SOFTRASTER_INLINE void take_group_apart(const DrawSegmentsParams<T>& p,
                                         const DrawSegmentsGrads<T>& g, int64_t begin,
                                         const Workspace<T>& work, BandState<T>& state,
                                         Plan<T>& plan) {
-  const T* const grad = g.grad_canvas + state.item * p.channels * p.pixels();
-  const Pixels<T> pixels = pixels_of(grad, canvas_bytes(p) <= kCacheBytes / 4, p);
   int64_t left = static_cast<int64_t>(state.starts.size()), taken = left;
   const auto add_next = [&]() SOFTRASTER_INLINE_LAMBDA {
     if (left == 0) return false;
-    add_segment<true>(p, plan.members[begin + --left].segment, state.rows, pixels, *work.block);
+    add_segment<true>(p, plan.members[begin + --left].segment, state.rows, {}, *work.block);
     return true;
   };
   for_ready(*work.block, add_next, [&](ReadySegment<T>& ready) SOFTRASTER_INLINE_LAMBDA {
@@ -259,9 +239,12 @@ SOFTRASTER_INLINE double background_sum(const T* grad, const std::vector<T>& lig
 
 template <class T>
 SOFTRASTER_INLINE void fill_background(const DrawSegmentsParams<T>& p, BandState<T>& state) {
-  for (int64_t c = 0; c < p.channels; ++c) {
-    const T ground = p.background ? p.background[state.item * p.channels + c] : T(0);
-    std::fill_n(state.canvas.data() + c * state.size, state.size, ground);
+  std::fill(state.canvas.begin(), state.canvas.end(), T(0));
+  for (int64_t c = 0; p.background && c < p.channels; ++c) {
+    const T ground = p.background[state.item * p.channels + c];
+    const T* const grad = state.grad + c * p.pixels() + state.first_pixel;
+    T* const canvas = state.canvas.data();
+    for (int64_t at = 0; at < state.size; ++at) canvas[at] += ground * grad[at];
   }
 }
 
@@ -293,10 +276,9 @@ SOFTRASTER_INLINE void band_backward(const DrawSegmentsParams<T>& p, const DrawS
     take_group_apart(p, g, groups[group], work, state, plan);
   }
   if (!g.grad_background) return;
-  const T* grad = g.grad_canvas + state.item * p.channels * p.pixels() + state.first_pixel;
   for (int64_t c = 0; c < p.channels; ++c) {
     plan.background_records[task * p.channels + c] =
-        background_sum(grad + c * p.pixels(), state.light);
+        background_sum(state.grad + c * p.pixels() + state.first_pixel, state.light);
   }
 }
 
@@ -346,16 +328,22 @@ void add_up(const DrawSegmentsParams<T>& p, const DrawSegmentsGrads<T>& g, const
 template <class T>
 void backward(const DrawSegmentsParams<T>& p, const DrawSegmentsGrads<T>& g) {
   Plan<T> plan(p);
+  // What a group may log: a segment has no more numbers than that, and a block so many segments.
+  const int64_t of_segment = kBandRows * (p.columns + kLanes);
+  const int64_t room =
+      std::min(plan.most_members() * of_segment, kLogNumbers + Block<T>::kSegments * of_segment);
   parallel_for(p.batch * plan.bands, 1, [&](int64_t begin, int64_t end) {
     const WorkspaceBuffer<T> buffer(p);
     BandState<T> state;
+    state.log.reset(new T[room]);
     for (int64_t task = begin; task < end; ++task) {
       state.item = task / plan.bands, state.band = task % plan.bands;
       if (!plan.item_valid[state.item]) continue;
       state.rows = {state.band * kBandRows, std::min(p.rows, (state.band + 1) * kBandRows)};
       state.first_pixel = state.rows.begin * p.columns;
       state.size = (state.rows.end - state.rows.begin) * p.columns;
-      state.canvas.resize(p.channels * state.size);
+      state.grad = g.grad_canvas + state.item * p.channels * p.pixels();
+      state.canvas.resize(state.size);
       state.light.resize(state.size);
       band_clone(p, g, buffer.work, state, plan);
     }

@@ -2,6 +2,7 @@
 // kLanes in a row, the unit that compilers turn into vector code.
 #pragma once
 #include <cstring>
+#include <type_traits>
 
 #include "../range.h"
 #include "parallel.h"
@@ -18,6 +19,13 @@ struct LaneVector {
 };
 template <class T>
 using Lanes = typename LaneVector<T>::Type;
+
+// An integer as wide as T: vectors of both have the same masks.
+template <class T>
+using LaneIndex = std::conditional_t<sizeof(T) == 4, int32_t, int64_t>;
+
+// Before a loop over lanes that chooses between numbers: unrolled, it would not become vector code.
+#define SOFTRASTER_AS_VECTORS _Pragma("GCC unroll 1")
 
 // How a vector is returned differs between instruction sets: not where calls are inlined.
 #if defined(__GNUC__) && !defined(__clang__)
@@ -61,6 +69,13 @@ template <class T>
 SOFTRASTER_INLINE void store_lanes(const T* from, int64_t lanes, T* to) {
   if (__builtin_expect(lanes >= kLanes, 1)) return copy_lanes(from, to);
   for (int64_t lane = 0; lane < lanes; ++lane) to[lane] = from[lane];
+}
+template <class T, class Vector>
+SOFTRASTER_INLINE void store(const Vector& values, int64_t lanes, T* to) {
+  if (__builtin_expect(lanes >= kLanes, 1)) return store(values, to);
+  T numbers[kLanes];
+  store(values, numbers);
+  store_lanes(numbers, lanes, to);
 }
 
 // For what was computed of the others, which may be NaN.
