@@ -206,13 +206,21 @@ FAULTS = (
         "test_op.py::test_in_a_canvas_of_nan_the_other_segments_learn_as_under_sum",
     ),
     Fault(
-        "max: the last of equals",
+        "max: the color of the last of equals",
         "cpu/merge.h",
-        "coverage[lane] > best[lane]",
-        "coverage[lane] >= best[lane]",
+        "pixels[lane] = found[lane] > before[lane] ? found[lane] * ink : pixels[lane];",
+        "pixels[lane] = found[lane] >= before[lane] ? found[lane] * ink : pixels[lane];",
         "the order of segments that docs/math.md states",
         "test_composites.py::test_max_shows_the_color_of_the_strongest_segment"
         "_and_of_the_first_among_equals",
+    ),
+    Fault(
+        "max: the gradient goes to the last of equals",
+        "cpu/merge.h",
+        "marks[lane] = found[lane] > before[lane] ? index : marks[lane];",
+        "marks[lane] = found[lane] >= before[lane] ? index : marks[lane];",
+        "the order of segments that docs/math.md states",
+        "test_kinks.py::test_under_max_the_first_of_equal_segments_has_the_gradient",
     ),
     Fault(
         "softor: zeros are not counted",
