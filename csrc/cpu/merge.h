@@ -56,12 +56,15 @@ template <bool colored, class T>
 SOFTRASTER_INLINE void merge_factors(const T* coverage, int64_t lanes, const T* color,
                                      const ChunkCanvas<T>& at) {
   for (int64_t c = 0; c < at.channels; ++c) {
-    T rest[kLanes];
+    const T ink = colored ? color[c] : T(1);
+    T found[kLanes], rest[kLanes];
     int32_t zeros[kLanes];
+    copy_lanes(coverage, found);
     load_lanes(at.canvas + c * at.stride, lanes, rest);
     load_lanes(at.marks + c * at.stride, lanes, zeros);
+    SOFTRASTER_AS_VECTORS
     for (int lane = 0; lane < kLanes; ++lane) {
-      const T factor = T(1) - coverage[lane] * (colored ? color[c] : T(1));
+      const T factor = T(1) - found[lane] * ink;
       const bool is_zero = fabs(factor) < zero_factor<T>();
       rest[lane] = is_zero ? rest[lane] : rest[lane] * factor;
       zeros[lane] += is_zero ? 1 : 0;
