@@ -54,7 +54,8 @@ class BuildSoftraster(cpp_extension.BuildExtension):
 
 def extension() -> cpp_extension.CppExtension:
     """Return softraster._C, with CUDA kernels where they can be built."""
-    sources = ["csrc/ops.cpp", *(f"csrc/cpu/{n}.cpp" for n in ("forward", "backward", "over"))]
+    cpu = ("forward", "backward", "over", "segment_lanes")
+    sources = ["csrc/ops.cpp", *(f"csrc/cpu/{name}.cpp" for name in cpu)]
     cxx = [
         "-O3",
         "-std=c++17",

@@ -13,8 +13,8 @@ struct Range {
 SOFTRASTER_HOST_DEVICE Range clip(double low, double high, Range within) {
   const double first = low - 0.5, last = high - 0.5;
   if (!(first < within.end && last >= within.begin)) return {within.begin, within.begin};
-  return {first > within.begin ? static_cast<int64_t>(first) + 1 : within.begin,
-          last < within.end - 1 ? static_cast<int64_t>(last) + 1 : within.end};
+  return {first > within.begin ? static_cast<int32_t>(first) + 1 : within.begin,
+          last < within.end - 1 ? static_cast<int32_t>(last) + 1 : within.end};
 }
 
 template <class T>

@@ -30,6 +30,13 @@ SOFTRASTER_HOST_DEVICE BoxShape<T> box_shape(double half, double softness, T dec
   return {T(half), T(softness), decay, softness > 0 ? T(limit / softness) : T(1e30)};
 }
 
+// With its decay.
+template <class T>
+SOFTRASTER_HOST_DEVICE BoxShape<T> box_shape(double half, double softness) {
+  const T exponent = clamp(T(-2 * softness * half), T(-2 * ExpLimit<T>::value), T(0));
+  return box_shape(half, softness, fast_exp(exponent));
+}
+
 template <class T>
 struct Box {
   T value;
@@ -127,15 +134,9 @@ SOFTRASTER_HOST_DEVICE void shape_boxes(Segment<T>& s) {
     s.window = box_shape(double(s.half_width), s.softness, T(0));
     return;
   }
-  const double halves[3] = {0.5, 0.5 * (fabs(s.dx) + 1), 0.5 * (fabs(s.dy) + 1)};
-  T decays[4] = {};  // as many as a small vector has: they take no longer than one
-  for (int i = 0; i < 3; ++i) {
-    decays[i] = clamp(T(-2 * s.softness * halves[i]), T(-2 * ExpLimit<T>::value), T(0));
-  }
-  for (int i = 0; i < 4; ++i) decays[i] = fast_exp(decays[i]);
-  s.window = box_shape(halves[0], s.softness, decays[0]);
-  s.box_x = box_shape(halves[1], s.softness, decays[1]);
-  s.box_y = box_shape(halves[2], s.softness, decays[2]);
+  s.window = box_shape<T>(0.5, s.softness);
+  s.box_x = box_shape<T>(0.5 * (fabs(s.dx) + 1), s.softness);
+  s.box_y = box_shape<T>(0.5 * (fabs(s.dy) + 1), s.softness);
 }
 
 // Coverage of a pixel, and the derivatives of its logarithm. Their meaning differs by kind:

@@ -47,8 +47,8 @@ FAULTS = (
     Fault(
         "a box's decay that underflows",
         "segment_math.h",
-        "clamp(T(-2 * s.softness * halves[i]), T(-2 * ExpLimit<T>::value), T(0))",
-        "T(-2 * s.softness * halves[i])",
+        "clamp(T(-2 * softness * half), T(-2 * ExpLimit<T>::value), T(0))",
+        "T(-2 * softness * half)",
         "long hard segments",
         "test_parity.py::test_huge_softness_draws_a_hard_line_with_finite_gradients",
     ),
@@ -292,7 +292,7 @@ FAULTS = (
     Fault(
         "the first pixel that a segment reaches",
         "range.h",
-        "static_cast<int64_t>(first) + 1",
+        "static_cast<int32_t>(first) + 1",
         "static_cast<int64_t>(first) + 2",
         "more than the tolerance is left out",
         TOLERANCE,
@@ -300,7 +300,7 @@ FAULTS = (
     Fault(
         "the last pixel that a segment reaches",
         "range.h",
-        "static_cast<int64_t>(last) + 1",
+        "static_cast<int32_t>(last) + 1",
         "static_cast<int64_t>(last)",
         "more than the tolerance is left out",
         TOLERANCE,
@@ -324,8 +324,9 @@ FAULTS = (
     Fault(
         "offsets rounded to float32 too early",
         "cpu/chunks.h",
-        "T(rounded(axes.first_x * (column[i] + x0)) + axes.first_y * (i + y0))",
-        "T(axes.first_x) * T(column[i] + x0) + T(axes.first_y) * T(i + y0)",
+        "__builtin_convertvector(rounded(axis_x * x) + axis_y * y, Lanes<T>)",
+        "T(axis_x) * __builtin_convertvector(x, Lanes<T>) +"
+        " T(axis_y) * __builtin_convertvector(y, Lanes<T>)",
         "float32, where the midpoint is far from the pixel",
         PARITY32 + "[cpu-ends far away-grid-sum-None]",
     ),
@@ -348,8 +349,8 @@ FAULTS = (
     Fault(
         "a list with room for seven chunks takes eight",
         "cpu/chunks.h",
-        "list.size <= kListed - kLanes",
-        "list.size <= kListed - kLanes + 1",
+        "size <= kListed - kLanes",
+        "size <= kListed - kLanes + 1",
         "writes beyond a list of 64 chunks",
         PARITY64,
     ),
@@ -398,7 +399,7 @@ FAULTS = (
     Fault(
         "a table whose chunks begin with the band",
         "cpu/support.h",
-        "first + (begin - first) / kLanes * kLanes",
+        "first + ((begin - first) & -kLanes)",
         "begin",
         "bits depend on the number of threads",
         THREADS,
@@ -411,12 +412,20 @@ FAULTS = (
         "rows and columns of a block's segments",
         PARITY64,
     ),
+    Fault(
+        "segments made of those that follow the first, not of those that are asked for",
+        "cpu/segment_lanes.cpp",
+        "at[i < size ? i : 0]",
+        "at[0] + (i < size ? i : 0)",
+        "bands that pass over segments",
+        THREADS,
+    ),
     # cpu/forward.h and cpu/forward.cpp: bands and threads.
     Fault(
         "a segment that begins in the last row of a band",
         "cpu/forward.h",
-        "span.begin >= band.rows.end",
-        "span.begin >= band.rows.end - 1",
+        "span.begin < band.rows.end",
+        "span.begin < band.rows.end - 1",
         "gaps at the borders of bands",
         THREADS,
     ),
@@ -464,7 +473,7 @@ FAULTS = (
     Fault(
         "colors' sums that are not cleared",
         "cpu/gather.h",
-        "work.color_lanes[c * kLanes + lane] = 0;",
+        "store(Lanes<T>{}, lanes);",
         "",
         "colors of all but the first segment",
         PARITY64,

@@ -15,7 +15,9 @@ template <class T>
 struct PlainGrads {
   const T* grad;
 
-  SOFTRASTER_INLINE void operator()(int64_t pixel, int64_t lanes, const T*, T* out, T*) const {
+  template <class AddColor>
+  SOFTRASTER_INLINE void operator()(int64_t pixel, int64_t lanes, const T*, T* out,
+                                    const AddColor&) const {
     load_lanes(grad + pixel, lanes, out);
   }
 };
@@ -53,8 +55,9 @@ struct PixelGrads {
     }
   }
 
+  template <class AddColor>
   SOFTRASTER_INLINE void operator()(int64_t pixel, int64_t lanes, const T* coverage, T* out,
-                                    T* weights) const {
+                                    const AddColor& add_color) const {
     T sum[kLanes] = {};
     for (int64_t c = 0; c < channels; ++c) {
       const T ink = color ? color[c] : T(1);
@@ -63,7 +66,7 @@ struct PixelGrads {
       weigh(c, pixel, lanes, coverage, ink, weight);
       clear_beyond(lanes, weight);
       for (int lane = 0; lane < kLanes; ++lane) sum[lane] += weight[lane] * ink;
-      if (weights) copy_lanes(weight, weights + c * kLanes);
+      if (color) add_color(c, load(weight));
     }
     clear_beyond(lanes, sum);
     copy_lanes(sum, out);
@@ -153,24 +156,24 @@ SOFTRASTER_INLINE void gather_range(const DrawSegmentsParams<T>& p, const DrawSe
                                     const Workspace<T>& work) {
   int64_t next = range.begin;
   Pixels<T> pixels = {};
-  const auto add_next = [&]() SOFTRASTER_INLINE_LAMBDA {
-    if (next == range.end) return false;
-    const int64_t at = next++;
+  const auto next_at = [&]() SOFTRASTER_INLINE_LAMBDA {
+    return next < range.end ? next++ : int64_t{-1};
+  };
+  const auto add = [&](int64_t at, const SegmentLanes<T>& lanes, int i) SOFTRASTER_INLINE_LAMBDA {
     const T* const grad = g.grad_canvas + at / p.count * p.channels * p.pixels();
     if (at == range.begin || at % p.count == 0) {
       const int64_t item_end = (at / p.count + 1) * p.count;
       pixels = read_ahead(p, grad, {at, std::min(item_end, range.end)});
     }
-    const Segment<T> s = segment_at(p, at);
-    const Range rows = row_support(s, {0, p.rows}), columns = column_support(s, {0, p.columns});
-    if (!s.valid || rows.empty() || columns.empty()) {
-      write_all(p, g, at, s.valid, SegmentSums{}, static_cast<double*>(nullptr));
+    const Range rows = lanes.rows(i), columns = lanes.columns(i);
+    if (!lanes.valid[i] || rows.empty() || columns.empty()) {
+      write_all(p, g, at, lanes.valid[i], SegmentSums{}, static_cast<double*>(nullptr));
     } else {
-      work.block->template add<true>(at, s, {rows, rows}, columns, pixels);
+      work.block->template add<true>(at, lanes.segment(i), {rows, rows}, columns, pixels);
     }
     return true;
   };
-  for_ready(*work.block, add_next, [&](ReadySegment<T>& ready) SOFTRASTER_INLINE_LAMBDA {
+  for_ready(p, *work.block, next_at, add, [&](ReadySegment<T>& ready) SOFTRASTER_INLINE_LAMBDA {
     gather(p, g, scratch, ready, work);
   });
 }

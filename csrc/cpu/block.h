@@ -8,6 +8,7 @@
 
 #include "../draw_segments.h"
 #include "chunks.h"
+#include "segment_lanes.h"
 
 namespace softraster {
 namespace cpu {
@@ -36,14 +37,23 @@ template <class T>
 struct ReadySegment {
   int64_t at;  // of all (batch * count)
   Segment<T> s;
-  BoxTable<T> x, y;  // for kGrid
-  ChunkFinder<T> finder;
-  ChunkList<T> list;  // the first of its chunks
+  BoxTable<T> x, y;       // for kGrid
+  ChunkList<T> list;      // the first of its chunks
+  bool more;              // there are others
+  ChunkFinder<T> finder;  // of these
 
+  // Lists the next chunks. `next` is local to the caller: what is written to the list cannot change
+  // it, so that it stays in registers.
+  SOFTRASTER_INLINE void list_next(ChunkFinder<T>& next) {
+    next.list_next(s, list);
+    more = !next.done();
+    if (more) finder = next;
+  }
   // The next chunks into `list`; false where none are left.
   SOFTRASTER_INLINE bool list_more() {
-    if (finder.done()) return false;
-    finder.list_next(s, list);
+    if (!more) return false;
+    ChunkFinder<T> next = finder;
+    list_next(next);
     return list.size > 0;
   }
 };
@@ -51,7 +61,7 @@ struct ReadySegment {
 template <class T>
 class Block {
  public:
-  static constexpr int kSegments = 8;
+  static constexpr int kSegments = kLanes;
 
   // with_grads: its tables get derivatives, too.
   Block(int64_t rows, int64_t columns, bool with_grads)
@@ -65,15 +75,14 @@ class Block {
   SOFTRASTER_INLINE bool has_room() const { return size_ < kSegments && used_ + largest_ <= room_; }
   SOFTRASTER_INLINE ReadySegment<T>& operator[](int i) { return segments_[i]; }
 
-  // A segment and the rows and columns, at least one each, that it reaches. Its first pixels are
-  // asked for, to be there when it is drawn.
+  // A segment with its boxes, and the rows and columns, at least one each, that it reaches. Its
+  // first pixels are asked for, to be there when it is drawn.
   template <bool with_grads>
   SOFTRASTER_INLINE void add(int64_t at, const Segment<T>& segment, BandRows rows, Range columns,
                              const Pixels<T>& pixels) {
     ReadySegment<T>& ready = segments_[size_++];
     ready.at = at;
     ready.s = segment;
-    shape_boxes(ready.s);
     const Range chunks = chunk_range(columns, width_);
     if (segment.kind != Kind::kCapsule) {
       ready.x = make_table<with_grads>(chunks, segment.mid_x, ready.s.box_x);
@@ -81,9 +90,8 @@ class Block {
           make_table<with_grads>({rows.block_begin(), rows.end}, segment.mid_y, ready.s.box_y);
     }
     const bool with_second = with_grads || segment.kind == Kind::kCapsule;
-    ready.finder =
-        ChunkFinder<T>(ready.s, rows, columns, std::min(chunks.end, width_), with_second);
-    ready.finder.list_next(ready.s, ready.list);
+    ChunkFinder<T> finder(ready.s, rows, columns, std::min(chunks.end, width_), with_second);
+    ready.list_next(finder);
     for (int64_t plane = 0; pixels.first && plane < pixels.planes; ++plane) {
       const T* const first = pixels.first + plane * pixels.stride;
       for (int32_t i = 0; i < ready.list.size; ++i) {
@@ -114,14 +122,27 @@ class Block {
   ReadySegment<T> segments_[kSegments];
 };
 
-// Calls visit(segment) for all that add_next adds, in order. add_next() adds one segment to the
-// block or none, and returns false where there are no more.
-template <class T, class AddNext, class Visit>
-SOFTRASTER_INLINE void for_ready(Block<T>& block, const AddNext& add_next, const Visit& visit) {
+// Calls visit(segment) for all that `add` adds to the block, in order. next() is the next segment
+// of all (batch * count), or negative where there are no more. add(at, lanes, lane) adds it or not,
+// and returns false if it is to be the last one.
+template <class T, class Next, class Add, class Visit>
+SOFTRASTER_INLINE void for_ready(const DrawSegmentsParams<T>& p, Block<T>& block, const Next& next,
+                                 const Add& add, const Visit& visit) {
+  SegmentLanes<T> lanes;
   for (bool more = true; more;) {
-    block.clear();
-    while (more && block.has_room()) more = add_next();
-    for (int i = 0; i < block.size(); ++i) visit(block[i]);
+    int64_t at[kLanes];
+    int size = 0;
+    while (size < kLanes && (at[size] = next()) >= 0) ++size;
+    more = size == kLanes;
+    if (size == 0) return;
+    make_lanes(p, at, size, lanes);
+    for (int lane = 0; lane < size;) {
+      block.clear();
+      for (; lane < size && block.has_room(); ++lane) {
+        if (!add(at[lane], lanes, lane)) size = lane, more = false;
+      }
+      for (int i = 0; i < block.size(); ++i) visit(block[i]);
+    }
   }
 }
 

@@ -16,6 +16,20 @@ struct ChunkList {
   T first[kListed], second[kListed];      // its Place
 };
 
+// What the lanes of a chunk add to its Place. To be computed ahead of a loop over chunks: in it,
+// the compiler might fuse product and sum, and not in all such loops.
+template <class T>
+struct LaneSteps {
+  Lanes<T> first, second;
+};
+
+template <class T>
+SOFTRASTER_INLINE LaneSteps<T> lane_steps(Kind kind, const Segment<T>& s) {
+  const Axes axes = axes_of(kind, s);
+  const Lanes<T> lane = {0, 1, 2, 3, 4, 5, 6, 7};
+  return {lane * T(axes.first_x), lane * T(axes.second_x)};
+}
+
 // Within a row the line leaves an interval of columns: its centre moves by `step` a row.
 struct RowWindow {
   double step, arm;
@@ -34,9 +48,10 @@ SOFTRASTER_INLINE RowWindow row_window(const Segment<T>& s) {
   return {clamp(s.along_x / rise, -1e30, 1e30), s.reach / fabs(rise)};
 }
 
-// A product that is rounded before it is added to another. Else either of them may be fused with
-// the sum, and not the same one wherever find_block() is inlined.
-SOFTRASTER_INLINE double rounded(double product) {
+// Products that are rounded before they are added to others. Else either may be fused with the sum,
+// and not the same one wherever find_block() is inlined. Not number by number: of a loop that the
+// compiler turns into vector code, it forgets about this.
+SOFTRASTER_INLINE Lanes<double> rounded(const Lanes<double>& product) {
 #if defined(__has_builtin)
 #if __has_builtin(__builtin_assoc_barrier)
   return __builtin_assoc_barrier(product);
@@ -101,8 +116,11 @@ class ChunkFinder {
 
   // Lists the next chunks of the same segment; none where it is done.
   SOFTRASTER_INLINE void list_next(const Segment<T>& s, ChunkList<T>& list) {
-    list.size = 0;
-    while (list.size <= kListed - kLanes && (rows_left_ != 0 || find_block(s))) list_nth(list);
+    int32_t size = 0;
+    while (size <= kListed - kLanes && (rows_left_ != 0 || find_block(s))) {
+      size = list_nth(list, size);
+    }
+    list.size = size;
   }
   SOFTRASTER_INLINE bool done() const {
     return rows_left_ == 0 && block_begin_ + kLanes >= rows_end_;
@@ -132,28 +150,24 @@ class ChunkFinder {
       const int32_t room = end - count[i] * kLanes, latest = room > 0 ? room : 0;
       column[i] = first_column + from < latest ? first_column + from : latest;
     }
-    const Axes axes = axes_;
-    const double x0 = 0.5 - s.mid_x, y0 = block_begin_ + 0.5 - s.mid_y;
-    T first[kLanes];
-    for (int32_t i = 0; i < kLanes; ++i) {
-      first[i] = T(rounded(axes.first_x * (column[i] + x0)) + axes.first_y * (i + y0));
-    }
-    count_ = load(count), column_ = load(column), first_ = load(first);
-    if (with_second_) {
-      T second[kLanes];
-      for (int32_t i = 0; i < kLanes; ++i) {
-        second[i] = T(rounded(axes.second_x * (column[i] + x0)) + axes.second_y * (i + y0));
-      }
-      second_ = load(second);
-    }
+    count_ = load(count), column_ = load(column);
+    const Lanes<double> x = __builtin_convertvector(column_, Lanes<double>) + (0.5 - s.mid_x);
+    const Lanes<double> y = Lanes<double>{0, 1, 2, 3, 4, 5, 6, 7} + (block_begin_ + 0.5 - s.mid_y);
+    first_ = on_axis(axes_.first_x, axes_.first_y, x, y);
+    if (with_second_) second_ = on_axis(axes_.second_x, axes_.second_y, x, y);
     nth_ = 0;
     rows_left_ = lanes_above(count_, 0);
     return true;
   }
 
+  static SOFTRASTER_INLINE Lanes<T> on_axis(double axis_x, double axis_y, const Lanes<double>& x,
+                                            const Lanes<double>& y) {
+    return __builtin_convertvector(rounded(axis_x * x) + axis_y * y, Lanes<T>);
+  }
+
   // Lists the nth chunk of each row that has so many.
-  SOFTRASTER_INLINE void list_nth(ChunkList<T>& list) {
-    const int32_t at = list.size, nth = nth_++;
+  SOFTRASTER_INLINE int32_t list_nth(ChunkList<T>& list, int32_t at) {
+    const int32_t nth = nth_++;
     const Lanes<int32_t> order = load(kPacking.order[rows_left_]);
     store(order + block_begin_, list.row + at);
     store_packed<int32_t>(column_ + nth * kLanes, order, list.column + at);
@@ -161,8 +175,9 @@ class ChunkFinder {
     if (with_second_) {
       store_packed<T>(second_ + T(nth) * T(kLanes * axes_.second_x), order, list.second + at);
     }
-    list.size += __builtin_popcount(rows_left_);
+    const int32_t size = at + __builtin_popcount(rows_left_);
     rows_left_ = lanes_above(count_, nth + 1);
+    return size;
   }
 
   RowWindow window_;

@@ -38,17 +38,20 @@ SOFTRASTER_INLINE void cover_list(const ReadySegment<T>& ready, T intensity, int
                                   const Visit& visit) {
   constexpr bool boxed = kind != Kind::kCapsule;
   const Segment<T> s = ready.s;  // a copy, which nothing that is written here can change
-  const Place<T> steps = place_pixel(kind, s, 0, 0);
+  const LaneSteps<T> steps = lane_steps(kind, s);
+  const BoxTable<T> x = ready.x, y = ready.y;
   const ChunkList<T>& list = ready.list;
-  for (int32_t i = 0; i < list.size; ++i) {
+  const int32_t size = list.size;
+  for (int32_t i = 0; i < size; ++i) {
     const int64_t row = list.row[i], column = list.column[i];
-    const T* __restrict box_x = boxed ? ready.x.value + ready.x.at(column) : nullptr;
-    const T box_y = boxed ? ready.y.value[ready.y.at(row)] : T(0);
-    T coverage[kLanes];
+    const T* __restrict box_x = boxed ? x.value + x.at(column) : nullptr;
+    const T box_y = boxed ? y.value[y.at(row)] : T(0);
+    T coverage[kLanes], first[kLanes], second[kLanes];
+    store(list.first[i] + steps.first, first);
+    store(list.second[i] + steps.second, second);
     for (int lane = 0; lane < kLanes; ++lane) {
-      const CoverageGrad<T> pixel = cover_pixel(
-          kind, s, list.first[i] + T(lane) * steps.first_by_column,
-          list.second[i] + T(lane) * steps.second_by_column, boxed ? box_x[lane] : T(0), box_y);
+      const CoverageGrad<T> pixel =
+          cover_pixel(kind, s, first[lane], second[lane], boxed ? box_x[lane] : T(0), box_y);
       coverage[lane] = intensity * pixel.coverage;
     }
     visit(row * width + column, coverage, width - column);
@@ -108,34 +111,34 @@ SOFTRASTER_INLINE bool draw_band(Merge merge, const DrawSegmentsParams<T>& p, in
   const Pixels<T> pixels = pixels_of<T>(band.canvas, canvas_bytes(p) <= kCacheBytes, p);
   int64_t next = begin;
   bool valid = true;
-  const auto add_next = [&]() SOFTRASTER_INLINE_LAMBDA {
-    if (next == end) return false;
-    const int64_t at = next++;
-    if (band.spans) {
-      const RowSpan span = band.spans[at - begin];
-      if (span.begin >= band.rows.end || span.end <= band.rows.begin) return true;
+  const auto next_at = [&]() SOFTRASTER_INLINE_LAMBDA {
+    for (; band.spans && next < end; ++next) {
+      const RowSpan span = band.spans[next - begin];
+      if (span.begin < band.rows.end && span.end > band.rows.begin) break;
     }
-    const Segment<T> s = segment_at(p, at);
+    return next < end ? next++ : int64_t{-1};
+  };
+  const auto add = [&](int64_t at, const SegmentLanes<T>& lanes, int i) SOFTRASTER_INLINE_LAMBDA {
     const T intensity = intensity_at(p, at);
-    valid = s.valid && 0 * intensity == 0;
-    const BandRows rows(row_support(s, {0, p.rows}), band.rows);
-    const Range columns = column_support(s, {0, p.columns});
+    valid = lanes.valid[i] && 0 * intensity == 0;
+    const BandRows rows(lanes.rows(i), band.rows);
+    const Range columns = lanes.columns(i);
     if (valid && intensity != 0 && !rows.empty() && !columns.empty()) {
-      band.block->template add<false>(at, s, rows, columns, pixels);
+      band.block->template add<false>(at, lanes.segment(i), rows, columns, pixels);
     }
     return valid;
   };
-  for_ready(*band.block, add_next, [&](ReadySegment<T>& ready) SOFTRASTER_INLINE_LAMBDA {
+  for_ready(p, *band.block, next_at, add, [&](ReadySegment<T>& ready) SOFTRASTER_INLINE_LAMBDA {
     if (!plain) {
       const int32_t index = static_cast<int32_t>(ready.at - begin);
       return merge_segment(merge, p, index, first_pixel, band, ready);
     }
     T* const canvas = band.canvas;
-    const auto add = [&](int64_t pixel, const T* coverage, int64_t lanes) SOFTRASTER_INLINE_LAMBDA {
+    const auto sum = [&](int64_t pixel, const T* coverage, int64_t lanes) SOFTRASTER_INLINE_LAMBDA {
       const ChunkCanvas<T> at = {canvas + pixel, nullptr, nullptr, 0, 1};
       merge_chunk<Merge::kSum, false, T>(coverage, lanes, 0, nullptr, at);
     };
-    cover_segment(ready, intensity_at(p, ready.at), p.columns, add);
+    cover_segment(ready, intensity_at(p, ready.at), p.columns, sum);
   });
   return valid;
 }

@@ -39,57 +39,58 @@ struct LaneSums {
 template <class T>
 struct Workspace {
   Block<T>* block;
-  T* weights;          // (channels, kLanes): d loss / d (coverage * color), null without colors
   T* color_lanes;      // (channels, kLanes): sums for color_sums, null without colors
   double* color_sums;  // (channels,): sums of weight * coverage over the segment
   int64_t channels;
 };
 
 template <class T>
-SOFTRASTER_INLINE void fold_lanes(const LaneSums<T>& lanes, const Workspace<T>& work,
+SOFTRASTER_INLINE void fold_lanes(const LaneSums<T>& sums, const Workspace<T>& work,
                                   double* totals) {
-  add_lanes<T>(lanes.sums, totals);
-  for (int64_t c = 0; work.weights && c < work.channels; ++c) {
-    for (int lane = 0; lane < kLanes; ++lane) {
-      work.color_sums[c] += work.color_lanes[c * kLanes + lane];
-      work.color_lanes[c * kLanes + lane] = 0;
-    }
+  add_lanes<T>(sums.sums, totals);
+  for (int64_t c = 0; work.color_lanes && c < work.channels; ++c) {
+    T* const lanes = work.color_lanes + c * kLanes;
+    const Lanes<T> sum = load(lanes), pairs = add_pairs<T>(sum, sum);
+    const Lanes<T> quads = add_pairs<T>(pairs, pairs);
+    work.color_sums[c] += quads[0] + quads[1];
+    store(Lanes<T>{}, lanes);
   }
 }
 
-// pixel_grads(pixel, lanes, coverage, out, weights) writes d loss / d coverage of kLanes pixels to
-// out, 0 beyond `lanes`; and to weights if that is not null. lanes may be more than kLanes.
-// steps: a Place of the segment, for what a column adds.
+// pixel_grads(pixel, lanes, coverage, out, add_color) writes d loss / d coverage of kLanes pixels
+// to out, 0 beyond `lanes`, which may be more than kLanes; and if there are colors, it calls
+// add_color(channel, d loss / d (coverage * color)).
 template <Kind kind, class T, class PixelGrads>
-SOFTRASTER_INLINE void gather_chunk(const Segment<T>& s, const ReadySegment<T>& ready,
-                                    const Place<T>& steps, int32_t i, int64_t width,
-                                    const Workspace<T>& work, LaneSums<T>& sums,
+SOFTRASTER_INLINE void gather_chunk(const Segment<T>& s, const BoxTable<T>& x, const BoxTable<T>& y,
+                                    const ChunkList<T>& list, int32_t i, const LaneSteps<T>& steps,
+                                    int64_t width, const Workspace<T>& work, LaneSums<T>& sums,
                                     PixelGrads& pixel_grads) {
   constexpr bool boxed = kind != Kind::kCapsule, dot = kind == Kind::kDot;
-  const ChunkList<T>& list = ready.list;
-  const BoxTable<T>&x = ready.x, &y = ready.y;
   const int64_t row = list.row[i], column = list.column[i];
   const int64_t at_x = boxed ? x.at(column) : 0, at_y = boxed ? y.at(row) : 0;
   const T box_y = boxed ? y.value[at_y] : T(0);
   T coverage[kLanes], first[kLanes], second[kLanes], softness[kLanes], by_width[kLanes],
       arm[kLanes], second_lever[kLanes];
+  T place_first[kLanes], place_second[kLanes];
+  store(list.first[i] + steps.first, place_first);
+  store(list.second[i] + steps.second, place_second);
   for (int lane = 0; lane < kLanes; ++lane) {
-    const T place_first = list.first[i] + T(lane) * steps.first_by_column;
-    const T place_second = list.second[i] + T(lane) * steps.second_by_column;
     const T box_x = boxed ? x.value[at_x + lane] : T(0);
-    const CoverageGrad<T> pixel = cover_pixel(kind, s, place_first, place_second, box_x, box_y);
+    const CoverageGrad<T> pixel =
+        cover_pixel(kind, s, place_first[lane], place_second[lane], box_x, box_y);
     coverage[lane] = pixel.coverage;
     first[lane] = pixel.by_first, second[lane] = pixel.by_second;
     softness[lane] = pixel.by_softness, by_width[lane] = pixel.by_width;
-    arm[lane] = pixel.by_first * (boxed ? place_second : pixel.lever);
+    arm[lane] = pixel.by_first * (boxed ? place_second[lane] : pixel.lever);
     second_lever[lane] = pixel.by_second * pixel.lever;
   }
   T ink[kLanes];
-  pixel_grads(row * width + column, width - column, coverage, ink, work.weights);
-  for (int64_t c = 0; work.weights && c < work.channels; ++c) {
+  const Lanes<T> covered = load(coverage);
+  const auto add_color = [&](int64_t c, const Lanes<T>& weight) SOFTRASTER_INLINE_LAMBDA {
     T* const sum = work.color_lanes + c * kLanes;
-    store(load(sum) + load(work.weights + c * kLanes) * load(coverage), sum);
-  }
+    store(load(sum) + weight * covered, sum);
+  };
+  pixel_grads(row * width + column, width - column, coverage, ink, add_color);
   T mid_x[kLanes], mid_y[kLanes], half_x[kLanes], half_y[kLanes];
   for (int lane = 0; lane < kLanes; ++lane) {
     ink[lane] *= coverage[lane];
@@ -122,15 +123,18 @@ SOFTRASTER_INLINE void gather_chunk(const Segment<T>& s, const ReadySegment<T>& 
 // Adds a segment to its sums.
 template <Kind kind, class T, class PixelGrads>
 SOFTRASTER_INLINE void gather_segment(ReadySegment<T>& ready, int64_t width,
-                                      const Workspace<T>& work, PixelGrads& pixel_grads,
+                                      const Workspace<T> work, PixelGrads& pixel_grads,
                                       SegmentSums& sums) {
-  const Segment<T> s = ready.s;  // a copy, which nothing that is written here can change
-  const Place<T> steps = place_pixel(kind, s, 0, 0);
+  // Copies, as `work` is, which nothing that is written here can change.
+  const Segment<T> s = ready.s;
+  const BoxTable<T> x = ready.x, y = ready.y;
+  const LaneSteps<T> steps = lane_steps(kind, s);
   double totals[8] = {};
   do {
     LaneSums<T> lanes;
-    for (int32_t i = 0; i < ready.list.size; ++i) {
-      gather_chunk<kind>(s, ready, steps, i, width, work, lanes, pixel_grads);
+    const int32_t size = ready.list.size;
+    for (int32_t i = 0; i < size; ++i) {
+      gather_chunk<kind>(s, x, y, ready.list, i, steps, width, work, lanes, pixel_grads);
     }
     fold_lanes(lanes, work, totals);
   } while (ready.list_more());
@@ -156,12 +160,10 @@ struct WorkspaceBuffer {
   Workspace<T> work;
 
   explicit WorkspaceBuffer(const DrawSegmentsParams<T>& p)
-      : numbers(p.color ? 2 * p.channels * kLanes : 0),
+      : numbers(p.color ? p.channels * kLanes : 0),
         sums(p.color ? p.channels : 0),
         block(p.rows, p.columns, /*with_grads=*/true) {
-    T* const lanes = numbers.data();
-    work = {&block, p.color ? lanes : nullptr, p.color ? lanes + p.channels * kLanes : nullptr,
-            sums.data(), p.channels};
+    work = {&block, p.color ? numbers.data() : nullptr, sums.data(), p.channels};
   }
 };
 

@@ -103,31 +103,24 @@ template <class T>
 struct OverGrads {
   int64_t channels, stride, first_pixel;
   const T* grad;  // of the canvas
+  bool colored;
   T intensity;
   T* light;
   const T* logged;  // from the segment's entry on
 
+  template <class AddColor>
   SOFTRASTER_INLINE void operator()(int64_t pixel, int64_t lanes, const T* coverage, T* out,
-                                    T* weights) {
+                                    const AddColor& add_color) {
     T* const at = light + (pixel - first_pixel);
     const Lanes<T> passing = load(at, lanes);
     store(passing * load(logged), out);
-    for (int64_t c = 0; weights && c < channels; ++c) {
-      store(load(grad + c * stride + pixel, lanes) * passing, weights + c * kLanes);
+    for (int64_t c = 0; colored && c < channels; ++c) {
+      add_color(c, load(grad + c * stride + pixel, lanes) * passing);
     }
     store(passing * (T(1) - intensity * load(coverage)), lanes, at);
     logged += kLanes;
   }
 };
-
-// Adds segment `at`, which reaches the band, to the block.
-template <bool with_grads, class T>
-SOFTRASTER_INLINE void add_segment(const DrawSegmentsParams<T>& p, int64_t at, Range rows,
-                                   const Pixels<T>& pixels, Block<T>& block) {
-  const Segment<T> s = segment_at(p, at);
-  const Range columns = column_support(s, {0, p.columns});
-  block.template add<with_grads>(at, s, {row_support(s, {0, p.rows}), rows}, columns, pixels);
-}
 
 // Draws a segment onto the band, logging what it finds there.
 template <class T>
@@ -165,8 +158,14 @@ SOFTRASTER_INLINE void take_apart(const DrawSegmentsParams<T>& p, const DrawSegm
   const int64_t at = ready.at;
   const T* const logged = state.log.get() + log_start;
   T* const light = state.light.data();
-  OverGrads<T> pixel_grads = {
-      p.channels, p.pixels(), state.first_pixel, state.grad, intensity_at(p, at), light, logged};
+  OverGrads<T> pixel_grads = {p.channels,
+                              p.pixels(),
+                              state.first_pixel,
+                              state.grad,
+                              p.color != nullptr,
+                              intensity_at(p, at),
+                              light,
+                              logged};
   SegmentSums sums = {};
   std::fill_n(work.color_sums, p.color ? p.channels : 0, 0.0);
   with_kind(ready.s, [&](auto kind) SOFTRASTER_INLINE_LAMBDA {
@@ -188,12 +187,16 @@ SOFTRASTER_INLINE int64_t draw_group(const DrawSegmentsParams<T>& p, int64_t beg
   state.logged = 0;
   state.starts.clear();
   int64_t next = begin;
-  const auto add_next = [&]() SOFTRASTER_INLINE_LAMBDA {
-    if (next == end || state.logged >= kLogNumbers) return false;
-    add_segment<false>(p, plan.members[next++].segment, state.rows, pixels, *work.block);
+  const auto next_at = [&]() SOFTRASTER_INLINE_LAMBDA {
+    const bool more = next < end && state.logged < kLogNumbers;
+    return more ? plan.members[next++].segment : int64_t{-1};
+  };
+  const auto add = [&](int64_t at, const SegmentLanes<T>& lanes, int i) SOFTRASTER_INLINE_LAMBDA {
+    work.block->template add<false>(at, lanes.segment(i), {lanes.rows(i), state.rows},
+                                    lanes.columns(i), pixels);
     return true;
   };
-  for_ready(*work.block, add_next,
+  for_ready(p, *work.block, next_at, add,
             [&](ReadySegment<T>& ready) SOFTRASTER_INLINE_LAMBDA { draw_onto(p, ready, state); });
   return next;
 }
@@ -205,12 +208,15 @@ SOFTRASTER_INLINE void take_group_apart(const DrawSegmentsParams<T>& p,
                                         const Workspace<T>& work, BandState<T>& state,
                                         Plan<T>& plan) {
   int64_t left = static_cast<int64_t>(state.starts.size()), taken = left;
-  const auto add_next = [&]() SOFTRASTER_INLINE_LAMBDA {
-    if (left == 0) return false;
-    add_segment<true>(p, plan.members[begin + --left].segment, state.rows, {}, *work.block);
+  const auto next_at = [&]() SOFTRASTER_INLINE_LAMBDA {
+    return left > 0 ? plan.members[begin + --left].segment : int64_t{-1};
+  };
+  const auto add = [&](int64_t at, const SegmentLanes<T>& lanes, int i) SOFTRASTER_INLINE_LAMBDA {
+    work.block->template add<true>(at, lanes.segment(i), {lanes.rows(i), state.rows},
+                                   lanes.columns(i), {});
     return true;
   };
-  for_ready(*work.block, add_next, [&](ReadySegment<T>& ready) SOFTRASTER_INLINE_LAMBDA {
+  for_ready(p, *work.block, next_at, add, [&](ReadySegment<T>& ready) SOFTRASTER_INLINE_LAMBDA {
     --taken;
     take_apart(p, g, ready, state.starts[taken], plan.members[begin + taken].record, work, state,
                plan);

@@ -84,10 +84,13 @@ SOFTRASTER_INLINE void clear_beyond(int64_t lanes, T* numbers) {
   for (int64_t lane = lanes; lane < kLanes; ++lane) numbers[lane] = 0;
 }
 
+// Pixels as so many whole chunks, the last one filled up.
+SOFTRASTER_INLINE int64_t whole_chunks(int64_t pixels) { return (pixels + kLanes - 1) & -kLanes; }
+
 // Where the chunks of a segment's rows lie: the columns that it reaches, made whole chunks, which
 // start early rather than run over the right edge where the canvas is wide enough for that.
 SOFTRASTER_INLINE Range chunk_range(Range columns, int64_t width) {
-  const int64_t rounded = (columns.end - columns.begin + kLanes - 1) / kLanes * kLanes;
+  const int64_t rounded = whole_chunks(columns.end - columns.begin);
   const int64_t latest = width > rounded ? width - rounded : 0;
   const int64_t begin = columns.begin < latest ? columns.begin : latest;
   return {begin, begin + rounded};
@@ -106,9 +109,7 @@ struct BandRows {
         first(reached.begin) {}
 
   SOFTRASTER_INLINE bool empty() const { return begin >= end; }
-  SOFTRASTER_INLINE int64_t block_begin() const {
-    return first + (begin - first) / kLanes * kLanes;
-  }
+  SOFTRASTER_INLINE int64_t block_begin() const { return first + ((begin - first) & -kLanes); }
 };
 
 // A soft box along one axis and the derivatives of its logarithm; at(pixel) is the index.
@@ -123,9 +124,9 @@ struct BoxTable {
   SOFTRASTER_INLINE int64_t at(int64_t pixel) const { return pixel - begin; }
 };
 
-// Numbers in an array of a table: whole chunks.
+// Numbers in an array of a table.
 SOFTRASTER_INLINE int64_t table_size(Range pixels) {
-  return (pixels.end - pixels.begin + kLanes - 1) / kLanes * kLanes;
+  return whole_chunks(pixels.end - pixels.begin);
 }
 SOFTRASTER_INLINE int64_t largest_table(int64_t pixels) { return pixels + 2 * kLanes; }
 
