@@ -135,9 +135,10 @@ def test_accumulated_steps_are_whole_ones_but_for_rounding(full, model, monkeypa
     parts = dataclasses.replace(full, accumulate=3, out=full.out.with_name("parts"))
     assert_same_but_for_rounding(train(parts).path, whole)
     assert sizes == [2, 3, 3] * 2 * BATCHES
-    for tag in ("mse/train", "loss/samples", "loss/turning"):
+    # Angles of short steps magnify rounding: their loss differs by ten times what the others do.
+    for tag, first in (("mse/train", 1e-5), ("loss/samples", 1e-5), ("loss/turning", 1e-4)):
         values, wanted = ([loss for _, loss in logged(c.out, tag)] for c in (parts, full))
-        assert_same_losses(values, wanted, most=1e-3)
+        assert_same_losses(values, wanted, first=first, most=1e-3)
     assert train(dataclasses.replace(parts, accumulate=1, epochs=3)).step == 3 * BATCHES
 
 
