@@ -9,6 +9,10 @@ struct Range {
   SOFTRASTER_HOST_DEVICE bool empty() const { return begin >= end; }
 };
 
+SOFTRASTER_HOST_DEVICE Range overlap(Range a, Range b) {
+  return {a.begin > b.begin ? a.begin : b.begin, a.end < b.end ? a.end : b.end};
+}
+
 // The pixels of `within` whose centres lie in [low, high].
 SOFTRASTER_HOST_DEVICE Range clip(double low, double high, Range within) {
   const double first = low - 0.5, last = high - 0.5;

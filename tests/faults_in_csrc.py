@@ -24,6 +24,7 @@ THREADS = "test_op.py::test_the_same_bits_for_every_number_of_threads"
 LOGISTIC = (
     "test_parity.py::test_a_dots_coverage_falls_off_as_the_logistic_function_to_its_last_digits"
 )
+TILES = "test_large.py::test_the_tiles_of_a_large_canvas_leave_no_bits"
 GROUPS = "test_composites.py::test_over_holds_when_its_log_is_cut_into_groups"
 
 FAULTS = (
@@ -357,8 +358,8 @@ FAULTS = (
     Fault(
         "the place of a row's further chunks",
         "cpu/chunks.h",
-        "first_ + T(nth) * T(kLanes * axes_.first_x)",
-        "first_ + T(nth) * T(axes_.first_x)",
+        "first_ + chunks * T(kLanes * axes_.first_x)",
+        "first_ + chunks * T(axes_.first_x)",
         "rows of more than one chunk",
         PARITY32,
     ),
@@ -420,35 +421,67 @@ FAULTS = (
         "bands that pass over segments",
         THREADS,
     ),
-    # cpu/forward.h and cpu/forward.cpp: bands and threads.
+    # cpu/tiles.h, cpu/forward.h and cpu/forward.cpp: tiles and threads.
     Fault(
         "a segment that begins in the last row of a band",
-        "cpu/forward.h",
-        "span.begin < band.rows.end",
-        "span.begin < band.rows.end - 1",
+        "cpu/forward.cpp",
+        "overlap(footprints[i].rows(), rows)",
+        "overlap(footprints[i].rows(), {rows.begin, rows.end - 1})",
         "gaps at the borders of bands",
         THREADS,
     ),
     Fault(
+        "chunks that only begin in another tile",
+        "cpu/tiles.h",
+        "overlap(chunk_range(column_support(s, {0, width}), width), {0, width})",
+        "column_support(s, {0, width})",
+        "last bits at the borders of tiles",
+        TILES,
+    ),
+    Fault(
+        "the same for a line that leaves tiles out",
+        "cpu/tiles.h",
+        "window.arm + (kLanes - 1)",
+        "window.arm",
+        "last bits at the borders of tiles",
+        TILES,
+    ),
+    Fault(
+        "the last chunk of a row in a tile",
+        "cpu/chunks.h",
+        "(drawn_end_ - column_[i] + kLanes - 1) / kLanes",
+        "(drawn_end_ - column_[i]) / kLanes",
+        "gaps at the borders of tiles",
+        TILES,
+    ),
+    Fault(
+        "boxes that begin with the tile",
+        "cpu/support.h",
+        "chunks.begin + (before & -kLanes)",
+        "chunks.begin + before",
+        "last bits at the borders of tiles",
+        TILES,
+    ),
+    Fault(
         "an intensity of NaN in a canvas of several bands",
-        "cpu/forward.h",
-        "!(0 * intensity_at(p, at) == 0)",
-        "false",
+        "cpu/forward.cpp",
+        " && 0 * intensity_at(p, at) == 0",
+        "",
         "NaN in some bands only",
         "test_op.py::test_nan_fills_a_canvas_that_several_threads_draw",
     ),
     Fault(
         "a segment of NaN in a canvas of several bands",
-        "cpu/forward.h",
-        "!s.valid",
-        "false",
+        "cpu/forward.cpp",
+        "if (s.valid && ",
+        "if (",
         "a wrong picture in place of NaN",
         "test_op.py::test_nan_fills_a_canvas_that_several_threads_draw",
     ),
     Fault(
         "the best of the band before",
         "cpu/forward.cpp",
-        "if (band.best) std::fill_n(band.best, size, T(0));",
+        "if (drawn.best) std::fill_n(drawn.best, size, T(0));",
         "",
         "max in all canvases but a thread's first",
         PARITY64,
@@ -456,7 +489,7 @@ FAULTS = (
     Fault(
         "marks that begin at nobody under softor, too",
         "cpu/forward.cpp",
-        "counts_zeros ? 0 : kNobody",
+        "merge == Merge::kRest ? 0 : kNobody",
         "kNobody",
         "softor's count of full segments",
         SATURATED,
@@ -497,9 +530,9 @@ FAULTS = (
     ),
     Fault(
         "over: the last row of a band",
-        "cpu/over.cpp",
-        "rows.begin / kBandRows",
-        "(rows.begin + 1) / kBandRows",
+        "cpu/tiles.h",
+        "cut_of(pixels.begin),",
+        "cut_of(pixels.begin + 1),",
         "segments that begin there",
         "test_composites.py::test_over_misses_no_row_of_a_segment_wherever_it_begins",
     ),
@@ -520,6 +553,14 @@ FAULTS = (
         GROUPS,
     ),
     Fault(
+        "over: the gradient of the tile before, left of this one",
+        "cpu/over.cpp",
+        "std::fill_n(to - kLanes, kLanes, T(0));",
+        "",
+        "sums of segments that reach two tiles",
+        "test_large.py::test_over_on_a_large_canvas_has_the_gradients_of_a_small_one",
+    ),
+    Fault(
         "over: the background's sum without its tail",
         "cpu/over.cpp",
         "for (; at < end; ++at) lanes[0] += grad[at] * light[at];",
@@ -530,7 +571,7 @@ FAULTS = (
     Fault(
         "over: one background for all canvases",
         "cpu/over.cpp",
-        "p.background[state.item * p.channels + c]",
+        "p.background[item * p.channels + c]",
         "p.background[c]",
         "batches",
         PARITY64,

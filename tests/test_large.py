@@ -36,22 +36,71 @@ def test_a_segment_looks_the_same_on_a_small_canvas_and_in_the_corner_of_a_large
     assert large[:, :-128].abs().max() < 1e-6
 
 
+def lines(rows: int, columns: int) -> torch.Tensor:
+    """Long ones, most of them flat, within the rows."""
+    make = torch.Generator().manual_seed(0)
+    return torch.rand(60, 4, generator=make) * torch.tensor([1, rows / columns] * 2) * 0.98
+
+
+@pytest.fixture(params=[1, 3])
+def threads(request):
+    before = torch.get_num_threads()
+    torch.set_num_threads(request.param)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.mark.parametrize("channels", [None, 3])
 @pytest.mark.parametrize("coverage", ["grid", "capsule"])
 @pytest.mark.parametrize("composite", ["sum", "max", "softor", "over"])
-def test_the_bands_of_a_large_canvas_leave_no_bits(composite, coverage):
-    rows, columns = 300, 4096  # 5 MB; the double of it, and more, is drawn in bands
-    make = torch.Generator().manual_seed(0)
-    ends = torch.rand(60, 4, generator=make) * torch.tensor([1, 0.15, 1, 0.15])
-    width = {"width": 3 / columns} if coverage == "capsule" else {}
+def test_the_tiles_of_a_large_canvas_leave_no_bits(composite, coverage, channels, threads):
+    columns, rows = 4096, 300 // (channels or 1)  # 5 MB; the double of it, and more, is tiled
+    options = {"coverage": coverage, "composite": composite}
+    if coverage == "capsule":
+        options["width"] = 3 / columns
+    if channels:
+        options["color"] = torch.rand(60, 3, generator=torch.Generator().manual_seed(1))
 
     def top(size, dtype):
-        segments = ends.to(dtype)
-        return softraster.draw_segments(
-            segments, 6.0 * columns, size, coverage=coverage, composite=composite, **width
-        )[:rows]
+        dtypes = {name: x.to(dtype) for name, x in options.items() if name == "color"}
+        segments = lines(rows, columns).to(dtype)
+        canvas = softraster.draw_segments(segments, 6.0 * columns, size, **options | dtypes)
+        return canvas[..., :rows, :]
 
     for dtype in (torch.float32, torch.float64):
         assert torch.equal(top((2 * rows + 7, columns), dtype), top((rows, columns), dtype))
+
+
+def test_nan_fills_all_tiles_of_a_large_canvas():
+    segments = torch.tensor([[0.1, 0.1, 0.2, 0.2], [0.1, torch.nan, 0.1, 0.1]])
+    assert softraster.draw_segments(segments, 6.0, 2048).isnan().all()
+
+
+@pytest.mark.parametrize("coverage", ["grid", "capsule"])
+def test_over_on_a_large_canvas_has_the_gradients_of_a_small_one(coverage, threads):
+    columns, rows = 4096, 66  # of three channels: 6.5 MB, the other one's 12 are tiled
+    make = torch.Generator().manual_seed(1)
+    inputs = {
+        "segments": lines(rows, columns).double(),
+        "softness": torch.full((60,), 6.0 * columns, dtype=torch.float64),
+        "intensity": torch.rand(60, generator=make, dtype=torch.float64),
+        "color": torch.rand(60, 3, generator=make, dtype=torch.float64),
+        "background": torch.rand(3, generator=make, dtype=torch.float64),
+    }
+    if coverage == "capsule":
+        inputs["width"] = torch.full((60,), 3 / columns, dtype=torch.float64)
+    weights = torch.randn(3, rows, columns, generator=make, dtype=torch.float64)
+
+    def grads(height):
+        given = {name: x.clone().requires_grad_() for name, x in inputs.items()}
+        canvas = softraster.draw_segments(
+            size=(height, columns), coverage=coverage, composite="over", **given
+        )
+        loss = (canvas[:, :rows] * weights).sum()
+        return torch.autograd.grad(loss, list(given.values()))
+
+    for name, large, small in zip(inputs, grads(2 * rows), grads(rows), strict=True):
+        torch.testing.assert_close(large, small, rtol=1e-9, atol=1e-9 * small.abs().max(), msg=name)
 
 
 @pytest.mark.parametrize("composite", ["sum", "max", "softor", "over"])
@@ -95,7 +144,7 @@ def test_memory_grows_with_inputs_and_canvas_and_not_with_their_product(composit
         [sys.executable, "-c", script], capture_output=True, text=True, check=True
     )
     canvas, inputs = 4 * 2048 * 2048, 20000 * 5 * 4
-    # Canvas and its gradient; marks and rest of softor; over keeps sums for each band of rows.
+    # Canvas and its gradient; marks and rest of softor; over keeps sums for each tile.
     assert int(done.stdout) < 5 * canvas + 60 * inputs
 
 

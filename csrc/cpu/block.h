@@ -13,11 +13,12 @@
 namespace softraster {
 namespace cpu {
 
-// Where the pixels lie that segments will be drawn onto or gathered from.
+// Pixels that segments will be drawn onto or gathered from.
 template <class T>
 struct Pixels {
   const T* first;  // null: they are in the cache, and need not be asked for
   int64_t planes, stride;
+  Layout layout;  // of each plane
 };
 
 constexpr int64_t kCacheBytes = 1 << 20;  // of a core's own cache
@@ -28,9 +29,14 @@ SOFTRASTER_INLINE int64_t canvas_bytes(const DrawSegmentsParams<T>& p) {
 }
 
 template <class T>
+SOFTRASTER_INLINE Layout canvas_layout(const DrawSegmentsParams<T>& p) {
+  return {{0, p.columns}, p.columns, p.columns, 0};
+}
+
+template <class T>
 SOFTRASTER_INLINE Pixels<T> pixels_of(const T* canvas, bool cached,
                                       const DrawSegmentsParams<T>& p) {
-  return {cached ? nullptr : canvas, p.channels, p.pixels()};
+  return {cached ? nullptr : canvas, p.channels, p.pixels(), canvas_layout(p)};
 }
 
 template <class T>
@@ -83,19 +89,22 @@ class Block {
     ReadySegment<T>& ready = segments_[size_++];
     ready.at = at;
     ready.s = segment;
-    const Range chunks = chunk_range(columns, width_);
+    const Range chunks = chunk_range(columns, width_), drawn = pixels.layout.columns;
+    const int64_t chunks_end = std::min(chunks.end, width_);
+    const bool all_drawn = drawn.begin <= chunks.begin && chunks_end <= drawn.end;
     if (segment.kind != Kind::kCapsule) {
-      ready.x = make_table<with_grads>(chunks, segment.mid_x, ready.s.box_x);
+      const Range boxes = all_drawn ? chunks : chunks_with(drawn, chunks);
+      ready.x = make_table<with_grads>(boxes, segment.mid_x, ready.s.box_x);
       ready.y =
           make_table<with_grads>({rows.block_begin(), rows.end}, segment.mid_y, ready.s.box_y);
     }
     const bool with_second = with_grads || segment.kind == Kind::kCapsule;
-    ChunkFinder<T> finder(ready.s, rows, columns, std::min(chunks.end, width_), with_second);
+    ChunkFinder<T> finder(ready.s, rows, columns, chunks_end, drawn, all_drawn, with_second);
     ready.list_next(finder);
     for (int64_t plane = 0; pixels.first && plane < pixels.planes; ++plane) {
       const T* const first = pixels.first + plane * pixels.stride;
       for (int32_t i = 0; i < ready.list.size; ++i) {
-        __builtin_prefetch(first + ready.list.row[i] * width_ + ready.list.column[i]);
+        __builtin_prefetch(first + pixels.layout.at(ready.list.row[i], ready.list.column[i]));
       }
     }
   }

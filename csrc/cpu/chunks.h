@@ -103,16 +103,19 @@ class ChunkFinder {
  public:
   ChunkFinder() = default;
   SOFTRASTER_INLINE ChunkFinder(const Segment<T>& s, BandRows rows, Range columns,
-                                int64_t chunks_end, bool with_second)
+                                int64_t chunks_end, Range drawn, bool all_drawn, bool with_second)
       : window_(row_window(s)),
         axes_(axes_of(s.kind, s)),
         first_column_(static_cast<int32_t>(columns.begin)),
         columns_(static_cast<int32_t>(columns.end - columns.begin)),
         chunks_end_(static_cast<int32_t>(chunks_end)),
+        drawn_begin_(static_cast<int32_t>(drawn.begin)),
+        drawn_end_(static_cast<int32_t>(drawn.end)),
         block_begin_(static_cast<int32_t>(rows.block_begin()) - kLanes),
         rows_begin_(static_cast<int32_t>(rows.begin)),
         rows_end_(static_cast<int32_t>(rows.end)),
-        with_second_(with_second) {}
+        with_second_(with_second),
+        all_drawn_(all_drawn) {}
 
   // Lists the next chunks of the same segment; none where it is done.
   SOFTRASTER_INLINE void list_next(const Segment<T>& s, ChunkList<T>& list) {
@@ -151,6 +154,7 @@ class ChunkFinder {
       column[i] = first_column + from < latest ? first_column + from : latest;
     }
     count_ = load(count), column_ = load(column);
+    if (__builtin_expect(!all_drawn_, 0)) skip_undrawn();
     const Lanes<double> x = __builtin_convertvector(column_, Lanes<double>) + (0.5 - s.mid_x);
     const Lanes<double> y = Lanes<double>{0, 1, 2, 3, 4, 5, 6, 7} + (block_begin_ + 0.5 - s.mid_y);
     first_ = on_axis(axes_.first_x, axes_.first_y, x, y);
@@ -158,6 +162,16 @@ class ChunkFinder {
     nth_ = 0;
     rows_left_ = lanes_above(count_, 0);
     return true;
+  }
+
+  // Of a block's rows, the chunks that have none of the drawn columns.
+  SOFTRASTER_INLINE void skip_undrawn() {
+    for (int i = 0; i < kLanes; ++i) {
+      const int32_t before = drawn_begin_ - column_[i];
+      const int32_t last = (drawn_end_ - column_[i] + kLanes - 1) / kLanes;
+      skipped_[i] = before > 0 ? before / kLanes : 0;
+      count_[i] = (count_[i] < last ? count_[i] : last) - skipped_[i];
+    }
   }
 
   static SOFTRASTER_INLINE Lanes<T> on_axis(double axis_x, double axis_y, const Lanes<double>& x,
@@ -170,10 +184,12 @@ class ChunkFinder {
     const int32_t nth = nth_++;
     const Lanes<int32_t> order = load(kPacking.order[rows_left_]);
     store(order + block_begin_, list.row + at);
-    store_packed<int32_t>(column_ + nth * kLanes, order, list.column + at);
-    store_packed<T>(first_ + T(nth) * T(kLanes * axes_.first_x), order, list.first + at);
+    const Lanes<int32_t> chunk = skipped_ + nth;
+    const Lanes<T> chunks = __builtin_convertvector(chunk, Lanes<T>);
+    store_packed<int32_t>(column_ + chunk * kLanes, order, list.column + at);
+    store_packed<T>(first_ + chunks * T(kLanes * axes_.first_x), order, list.first + at);
     if (with_second_) {
-      store_packed<T>(second_ + T(nth) * T(kLanes * axes_.second_x), order, list.second + at);
+      store_packed<T>(second_ + chunks * T(kLanes * axes_.second_x), order, list.second + at);
     }
     const int32_t size = at + __builtin_popcount(rows_left_);
     rows_left_ = lanes_above(count_, nth + 1);
@@ -182,13 +198,15 @@ class ChunkFinder {
 
   RowWindow window_;
   Axes axes_;
-  int32_t first_column_, columns_;  // that the segment reaches
-  int32_t chunks_end_;              // where the last chunk of a row ends, if it can
-  int32_t block_begin_;             // its first row; a block before the first one at the beginning
-  int32_t rows_begin_, rows_end_;   // of the band
-  bool with_second_;
-  // By row of the block: how many chunks, and where the first of them is.
-  Lanes<int32_t> count_, column_;
+  int32_t first_column_, columns_;   // that the segment reaches
+  int32_t chunks_end_;               // where the last chunk of a row ends, if it can
+  int32_t drawn_begin_, drawn_end_;  // columns of which a chunk must have some
+  int32_t block_begin_;              // its first row; a block before the first one at the beginning
+  int32_t rows_begin_, rows_end_;    // of the band
+  bool with_second_, all_drawn_;
+  // By row of the block: how many chunks are drawn, how many before these are not, and where the
+  // first of all is.
+  Lanes<int32_t> count_, skipped_ = {}, column_;
   Lanes<T> first_, second_;
   int32_t nth_;
   uint32_t rows_left_ = 0;  // that have an nth chunk

@@ -1,40 +1,29 @@
-// Drawing one band of rows: what the forward pass does everywhere, and backward passes do again.
+// Drawing one tile: what the forward pass does everywhere, and backward passes do again.
 #pragma once
 #include "block.h"
 #include "merge.h"
+#include "tiles.h"
 
 namespace softraster {
 namespace cpu {
 
-// The rows that a segment reaches; all of them where it makes the canvas NaN.
-struct RowSpan {
-  int32_t begin, end;
-};
-
+// A tile while it is drawn. Pointers are to its first pixel; null where a merge has no use for
+// them.
 template <class T>
-SOFTRASTER_INLINE RowSpan span_of(const DrawSegmentsParams<T>& p, int64_t at) {
-  const Segment<T> s = segment_at(p, at);
-  if (!s.valid || !(0 * intensity_at(p, at) == 0)) return {0, static_cast<int32_t>(p.rows)};
-  const Range rows = row_support(s, {0, p.rows});
-  return {static_cast<int32_t>(rows.begin), static_cast<int32_t>(rows.end)};
-}
-
-// Pointers are to the first pixel of row 0 of the canvas; null where a merge has no use for them.
-template <class T>
-struct Band {
-  Range rows;
+struct DrawnTile {
+  Tile tile;
   T* canvas;
   int32_t* marks;
   int64_t stride;  // from plane to plane of canvas and marks
-  T* best;         // (rows of the band, columns): its first pixel is that of the band
+  T* best;
   Block<T>* block;
-  const RowSpan* spans;  // of the canvas's segments; null where the band is the canvas
+  const std::vector<int32_t>* members;  // segments that reach it, in their order; null: any may
 };
 
 // visit(pixel, coverage times intensity, lanes) for the listed chunks of a segment; lanes may be
 // more than kLanes.
 template <Kind kind, class T, class Visit>
-SOFTRASTER_INLINE void cover_list(const ReadySegment<T>& ready, T intensity, int64_t width,
+SOFTRASTER_INLINE void cover_list(const ReadySegment<T>& ready, T intensity, const Layout& layout,
                                   const Visit& visit) {
   constexpr bool boxed = kind != Kind::kCapsule;
   const Segment<T> s = ready.s;  // a copy, which nothing that is written here can change
@@ -54,26 +43,26 @@ SOFTRASTER_INLINE void cover_list(const ReadySegment<T>& ready, T intensity, int
           cover_pixel(kind, s, first[lane], second[lane], boxed ? box_x[lane] : T(0), box_y);
       coverage[lane] = intensity * pixel.coverage;
     }
-    visit(row * width + column, coverage, width - column);
+    visit(layout.at(row, column), coverage, layout.lanes(column));
   }
 }
 
 // The same for all chunks of a segment.
 template <class T, class Visit>
-SOFTRASTER_INLINE void cover_segment(ReadySegment<T>& ready, T intensity, int64_t width,
+SOFTRASTER_INLINE void cover_segment(ReadySegment<T>& ready, T intensity, const Layout layout,
                                      const Visit& visit) {
   with_kind(ready.s, [&](auto kind) SOFTRASTER_INLINE_LAMBDA {
     do {
-      cover_list<kind.value>(ready, intensity, width, visit);
+      cover_list<kind.value>(ready, intensity, layout, visit);
     } while (ready.list_more());
   });
 }
 
-// Merges a segment into a band: first the coverages of a list of chunks, then their pixels.
+// Merges a segment into a tile: first the coverages of a list of chunks, then their pixels.
 template <class T>
 SOFTRASTER_INLINE void merge_segment(Merge merge, const DrawSegmentsParams<T>& p, int32_t index,
-                                     int64_t first_pixel, const Band<T>& band,
-                                     ReadySegment<T>& ready) {
+                                     const DrawnTile<T>& drawn, ReadySegment<T>& ready) {
+  const Layout layout = drawn.tile.layout;
   T opacities[kListed * kLanes];
   const T* const color = p.color ? p.color + ready.at * p.channels : nullptr;
   do {
@@ -83,62 +72,62 @@ SOFTRASTER_INLINE void merge_segment(Merge merge, const DrawSegmentsParams<T>& p
       next += kLanes;
     };
     with_kind(ready.s, [&](auto kind) SOFTRASTER_INLINE_LAMBDA {
-      cover_list<kind.value>(ready, intensity_at(p, ready.at), p.columns, keep);
+      cover_list<kind.value>(ready, intensity_at(p, ready.at), layout, keep);
     });
     with_merge(merge, color != nullptr, [&](auto merge, auto colored) SOFTRASTER_INLINE_LAMBDA {
-      ChunkCanvas<T> at = {nullptr, nullptr, nullptr, band.stride, colored ? p.channels : 1};
-      const int64_t width = p.columns;
+      ChunkCanvas<T> at = {nullptr, nullptr, nullptr, drawn.stride, colored ? p.channels : 1};
       for (int32_t i = 0; i < ready.list.size; ++i) {
-        const int64_t column = ready.list.column[i], pixel = ready.list.row[i] * width + column;
-        if (band.canvas) at.canvas = band.canvas + pixel;
-        if (band.best) at.best = band.best + (pixel - first_pixel);
-        if (band.marks) at.marks = band.marks + pixel;
-        merge_chunk<merge.value, colored.value>(opacities + i * kLanes, width - column, index,
+        const int64_t column = ready.list.column[i], pixel = layout.at(ready.list.row[i], column);
+        if (drawn.canvas) at.canvas = drawn.canvas + pixel;
+        if (drawn.best) at.best = drawn.best + pixel;
+        if (drawn.marks) at.marks = drawn.marks + pixel;
+        merge_chunk<merge.value, colored.value>(opacities + i * kLanes, layout.lanes(column), index,
                                                 color, at);
       }
     });
   } while (ready.list_more());
 }
 
-// Draws the segments of a canvas onto a band. False where one is invalid: then the whole canvas is
+// Draws the segments of a canvas onto a tile. False where one is invalid: then the whole canvas is
 // to become NaN. plain: merge is kSum, without colors: the usual case, compiled on its own, whose
 // pixels are merged as soon as they are covered.
 template <bool plain, class T>
-SOFTRASTER_INLINE bool draw_band(Merge merge, const DrawSegmentsParams<T>& p, int64_t item,
-                                 const Band<T>& band) {
-  const int64_t first_pixel = band.rows.begin * p.columns, begin = item * p.count;
-  const int64_t end = begin + p.count;
-  const Pixels<T> pixels = pixels_of<T>(band.canvas, canvas_bytes(p) <= kCacheBytes, p);
-  int64_t next = begin;
+SOFTRASTER_INLINE bool draw_tile(Merge merge, const DrawSegmentsParams<T>& p, int64_t item,
+                                 const DrawnTile<T>& drawn) {
+  const int64_t begin = item * p.count;
+  const int32_t* const members = drawn.members ? drawn.members->data() : nullptr;
+  const int64_t count = drawn.members ? drawn.members->size() : p.count;
+  const Tile tile = drawn.tile;
+  const bool cached = tiles_apart(p) || canvas_bytes(p) <= kCacheBytes;
+  const Pixels<T> pixels = {cached ? nullptr : drawn.canvas, p.channels, drawn.stride, tile.layout};
+  int64_t next = 0;
   bool valid = true;
   const auto next_at = [&]() SOFTRASTER_INLINE_LAMBDA {
-    for (; band.spans && next < end; ++next) {
-      const RowSpan span = band.spans[next - begin];
-      if (span.begin < band.rows.end && span.end > band.rows.begin) break;
-    }
-    return next < end ? next++ : int64_t{-1};
+    if (next == count) return int64_t{-1};
+    const int64_t index = next++;
+    return begin + (members ? members[index] : index);
   };
   const auto add = [&](int64_t at, const SegmentLanes<T>& lanes, int i) SOFTRASTER_INLINE_LAMBDA {
     const T intensity = intensity_at(p, at);
     valid = lanes.valid[i] && 0 * intensity == 0;
-    const BandRows rows(lanes.rows(i), band.rows);
+    const BandRows rows(lanes.rows(i), tile.rows);
     const Range columns = lanes.columns(i);
     if (valid && intensity != 0 && !rows.empty() && !columns.empty()) {
-      band.block->template add<false>(at, lanes.segment(i), rows, columns, pixels);
+      drawn.block->template add<false>(at, lanes.segment(i), rows, columns, pixels);
     }
     return valid;
   };
-  for_ready(p, *band.block, next_at, add, [&](ReadySegment<T>& ready) SOFTRASTER_INLINE_LAMBDA {
+  for_ready(p, *drawn.block, next_at, add, [&](ReadySegment<T>& ready) SOFTRASTER_INLINE_LAMBDA {
     if (!plain) {
       const int32_t index = static_cast<int32_t>(ready.at - begin);
-      return merge_segment(merge, p, index, first_pixel, band, ready);
+      return merge_segment(merge, p, index, drawn, ready);
     }
-    T* const canvas = band.canvas;
+    T* const canvas = drawn.canvas;
     const auto sum = [&](int64_t pixel, const T* coverage, int64_t lanes) SOFTRASTER_INLINE_LAMBDA {
       const ChunkCanvas<T> at = {canvas + pixel, nullptr, nullptr, 0, 1};
       merge_chunk<Merge::kSum, false, T>(coverage, lanes, 0, nullptr, at);
     };
-    cover_segment(ready, intensity_at(p, ready.at), p.columns, sum);
+    cover_segment(ready, intensity_at(p, ready.at), tile.layout, sum);
   });
   return valid;
 }

@@ -39,8 +39,8 @@ struct LaneSums {
 template <class T>
 struct Workspace {
   Block<T>* block;
-  T* color_lanes;      // (channels, kLanes): sums for color_sums, null without colors
-  double* color_sums;  // (channels,): sums of weight * coverage over the segment
+  AlignedLanes<T>* color_lanes;  // (channels,): sums for color_sums, null without colors
+  double* color_sums;            // (channels,): sums of weight * coverage over the segment
   int64_t channels;
 };
 
@@ -49,7 +49,7 @@ SOFTRASTER_INLINE void fold_lanes(const LaneSums<T>& sums, const Workspace<T>& w
                                   double* totals) {
   add_lanes<T>(sums.sums, totals);
   for (int64_t c = 0; work.color_lanes && c < work.channels; ++c) {
-    T* const lanes = work.color_lanes + c * kLanes;
+    T* const lanes = work.color_lanes[c].numbers;
     const Lanes<T> sum = load(lanes), pairs = add_pairs<T>(sum, sum);
     const Lanes<T> quads = add_pairs<T>(pairs, pairs);
     work.color_sums[c] += quads[0] + quads[1];
@@ -63,8 +63,8 @@ SOFTRASTER_INLINE void fold_lanes(const LaneSums<T>& sums, const Workspace<T>& w
 template <Kind kind, class T, class PixelGrads>
 SOFTRASTER_INLINE void gather_chunk(const Segment<T>& s, const BoxTable<T>& x, const BoxTable<T>& y,
                                     const ChunkList<T>& list, int32_t i, const LaneSteps<T>& steps,
-                                    int64_t width, const Workspace<T>& work, LaneSums<T>& sums,
-                                    PixelGrads& pixel_grads) {
+                                    const Layout& layout, const Workspace<T>& work,
+                                    LaneSums<T>& sums, PixelGrads& pixel_grads) {
   constexpr bool boxed = kind != Kind::kCapsule, dot = kind == Kind::kDot;
   const int64_t row = list.row[i], column = list.column[i];
   const int64_t at_x = boxed ? x.at(column) : 0, at_y = boxed ? y.at(row) : 0;
@@ -87,10 +87,10 @@ SOFTRASTER_INLINE void gather_chunk(const Segment<T>& s, const BoxTable<T>& x, c
   T ink[kLanes];
   const Lanes<T> covered = load(coverage);
   const auto add_color = [&](int64_t c, const Lanes<T>& weight) SOFTRASTER_INLINE_LAMBDA {
-    T* const sum = work.color_lanes + c * kLanes;
+    T* const sum = work.color_lanes[c].numbers;
     store(load(sum) + weight * covered, sum);
   };
-  pixel_grads(row * width + column, width - column, coverage, ink, add_color);
+  pixel_grads(layout.at(row, column), layout.lanes(column), coverage, ink, add_color);
   T mid_x[kLanes], mid_y[kLanes], half_x[kLanes], half_y[kLanes];
   for (int lane = 0; lane < kLanes; ++lane) {
     ink[lane] *= coverage[lane];
@@ -122,7 +122,7 @@ SOFTRASTER_INLINE void gather_chunk(const Segment<T>& s, const BoxTable<T>& x, c
 
 // Adds a segment to its sums.
 template <Kind kind, class T, class PixelGrads>
-SOFTRASTER_INLINE void gather_segment(ReadySegment<T>& ready, int64_t width,
+SOFTRASTER_INLINE void gather_segment(ReadySegment<T>& ready, const Layout layout,
                                       const Workspace<T> work, PixelGrads& pixel_grads,
                                       SegmentSums& sums) {
   // Copies, as `work` is, which nothing that is written here can change.
@@ -134,7 +134,7 @@ SOFTRASTER_INLINE void gather_segment(ReadySegment<T>& ready, int64_t width,
     LaneSums<T> lanes;
     const int32_t size = ready.list.size;
     for (int32_t i = 0; i < size; ++i) {
-      gather_chunk<kind>(s, x, y, ready.list, i, steps, width, work, lanes, pixel_grads);
+      gather_chunk<kind>(s, x, y, ready.list, i, steps, layout, work, lanes, pixel_grads);
     }
     fold_lanes(lanes, work, totals);
   } while (ready.list_more());
@@ -154,16 +154,16 @@ SOFTRASTER_INLINE void gather_segment(ReadySegment<T>& ready, int64_t width,
 // Memory for a Workspace.
 template <class T>
 struct WorkspaceBuffer {
-  std::vector<T> numbers;
+  std::vector<AlignedLanes<T> > lanes;
   std::vector<double> sums;
   Block<T> block;
   Workspace<T> work;
 
   explicit WorkspaceBuffer(const DrawSegmentsParams<T>& p)
-      : numbers(p.color ? p.channels * kLanes : 0),
+      : lanes(p.color ? p.channels : 0),
         sums(p.color ? p.channels : 0),
         block(p.rows, p.columns, /*with_grads=*/true) {
-    work = {&block, p.color ? numbers.data() : nullptr, sums.data(), p.channels};
+    work = {&block, p.color ? lanes.data() : nullptr, sums.data(), p.channels};
   }
 };
 

@@ -20,6 +20,13 @@ struct LaneVector {
 template <class T>
 using Lanes = typename LaneVector<T>::Type;
 
+// For numbers in memory that are loaded and stored as vectors: across two lines of the cache, what
+// was just stored is late.
+template <class T>
+struct alignas(kLanes * sizeof(T)) AlignedLanes {
+  T numbers[kLanes];
+};
+
 // An integer as wide as T: vectors of both have the same masks.
 template <class T>
 using LaneIndex = std::conditional_t<sizeof(T) == 4, int32_t, int64_t>;
@@ -87,6 +94,20 @@ SOFTRASTER_INLINE void clear_beyond(int64_t lanes, T* numbers) {
 // Pixels as so many whole chunks, the last one filled up.
 SOFTRASTER_INLINE int64_t whole_chunks(int64_t pixels) { return (pixels + kLanes - 1) & -kLanes; }
 
+// Where the pixels of a canvas, or of some of its columns, lie in memory.
+struct Layout {
+  Range columns;    // chunks without any of these are not drawn
+  int64_t row_end;  // the column where memory for a row ends
+  int64_t width;    // numbers from a row to the next
+  int64_t first;    // row * width + column of what is at 0
+
+  SOFTRASTER_INLINE int64_t at(int64_t row, int64_t column) const {
+    return row * width + column - first;
+  }
+  // Numbers from this column to the end of a row.
+  SOFTRASTER_INLINE int64_t lanes(int64_t column) const { return row_end - column; }
+};
+
 // Where the chunks of a segment's rows lie: the columns that it reaches, made whole chunks, which
 // start early rather than run over the right edge where the canvas is wide enough for that.
 SOFTRASTER_INLINE Range chunk_range(Range columns, int64_t width) {
@@ -94,6 +115,14 @@ SOFTRASTER_INLINE Range chunk_range(Range columns, int64_t width) {
   const int64_t latest = width > rounded ? width - rounded : 0;
   const int64_t begin = columns.begin < latest ? columns.begin : latest;
   return {begin, begin + rounded};
+}
+
+// Of these, the range of those that have some of `columns`.
+SOFTRASTER_INLINE Range chunks_with(Range columns, Range chunks) {
+  const int64_t before = columns.begin - (kLanes - 1) - chunks.begin;
+  const int64_t end = columns.end + (kLanes - 1);
+  return {before > 0 ? chunks.begin + (before & -kLanes) : chunks.begin,
+          end < chunks.end ? end : chunks.end};
 }
 
 // The rows of a band that a segment reaches. Blocks of kLanes rows are counted from the first row
@@ -126,7 +155,7 @@ struct BoxTable {
 
 // Numbers in an array of a table.
 SOFTRASTER_INLINE int64_t table_size(Range pixels) {
-  return whole_chunks(pixels.end - pixels.begin);
+  return pixels.empty() ? 0 : whole_chunks(pixels.end - pixels.begin);
 }
 SOFTRASTER_INLINE int64_t largest_table(int64_t pixels) { return pixels + 2 * kLanes; }
 
