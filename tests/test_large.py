@@ -37,9 +37,11 @@ def test_a_segment_looks_the_same_on_a_small_canvas_and_in_the_corner_of_a_large
 
 
 def lines(rows: int, columns: int) -> torch.Tensor:
-    """Long ones, most of them flat, within the rows."""
+    """40 long ones, most of them flat, and 160 short ones, all within the rows."""
     make = torch.Generator().manual_seed(0)
-    return torch.rand(60, 4, generator=make) * torch.tensor([1, rows / columns] * 2) * 0.98
+    ends = torch.rand(200, 4, generator=make) * torch.tensor([1, rows / columns] * 2)
+    ends[40:, 2:] = ends[40:, :2] + 0.01 * ends[40:, 2:]
+    return ends * 0.98
 
 
 @pytest.fixture(params=[1, 3])
@@ -54,12 +56,12 @@ def threads(request):
 @pytest.mark.parametrize("coverage", ["grid", "capsule"])
 @pytest.mark.parametrize("composite", ["sum", "max", "softor", "over"])
 def test_the_tiles_of_a_large_canvas_leave_no_bits(composite, coverage, channels, threads):
-    columns, rows = 4096, 300 // (channels or 1)  # 5 MB; the double of it, and more, is tiled
+    columns, rows = 4090, 300 // (channels or 1)  # 5 MB; the double of it, and more, is tiled
     options = {"coverage": coverage, "composite": composite}
     if coverage == "capsule":
         options["width"] = 3 / columns
     if channels:
-        options["color"] = torch.rand(60, 3, generator=torch.Generator().manual_seed(1))
+        options["color"] = torch.rand(200, 3, generator=torch.Generator().manual_seed(1))
 
     def top(size, dtype):
         dtypes = {name: x.to(dtype) for name, x in options.items() if name == "color"}
@@ -78,17 +80,17 @@ def test_nan_fills_all_tiles_of_a_large_canvas():
 
 @pytest.mark.parametrize("coverage", ["grid", "capsule"])
 def test_over_on_a_large_canvas_has_the_gradients_of_a_small_one(coverage, threads):
-    columns, rows = 4096, 66  # of three channels: 6.5 MB, the other one's 12 are tiled
+    columns, rows = 4090, 66  # of three channels: 6.5 MB, the other one's 12 are tiled
     make = torch.Generator().manual_seed(1)
     inputs = {
         "segments": lines(rows, columns).double(),
-        "softness": torch.full((60,), 6.0 * columns, dtype=torch.float64),
-        "intensity": torch.rand(60, generator=make, dtype=torch.float64),
-        "color": torch.rand(60, 3, generator=make, dtype=torch.float64),
+        "softness": torch.full((200,), 6.0 * columns, dtype=torch.float64),
+        "intensity": torch.rand(200, generator=make, dtype=torch.float64),
+        "color": torch.rand(200, 3, generator=make, dtype=torch.float64),
         "background": torch.rand(3, generator=make, dtype=torch.float64),
     }
     if coverage == "capsule":
-        inputs["width"] = torch.full((60,), 3 / columns, dtype=torch.float64)
+        inputs["width"] = torch.full((200,), 3 / columns, dtype=torch.float64)
     weights = torch.randn(3, rows, columns, generator=make, dtype=torch.float64)
 
     def grads(height):

@@ -25,11 +25,17 @@ SOFTRASTER_VECTOR_CLONES bool draw_tile_clone(Merge merge, const DrawSegmentsPar
   return plain ? draw_tile<true>(merge, p, item, drawn) : draw_tile<false>(merge, p, item, drawn);
 }
 
+// Whether DrawnTile::best is kept.
+template <class T>
+bool needs_best(Merge merge, const DrawSegmentsParams<T>& p) {
+  return merge == Merge::kWinner || (merge == Merge::kMax && p.color);
+}
+
 // One band a canvas where the batch feeds all threads, else as many as make the tasks of all
 // threads equal. A canvas that is too large for the caches has tiles that are not. A band that
 // needs `best` keeps it in scratch and so stays small.
 template <class T>
-TileGrid grid_of(const DrawSegmentsParams<T>& p, bool needs_best) {
+TileGrid grid_of(Merge merge, const DrawSegmentsParams<T>& p) {
   constexpr int64_t kTileBytes = 1 << 19, kTileColumns = 256, kTasksEach = 2;
   const int64_t threads = num_threads(), batch = std::max<int64_t>(p.batch, 1);
   const int64_t equal = batch >= 8 * threads ? 1 : threads / std::gcd(batch, threads);
@@ -37,7 +43,7 @@ TileGrid grid_of(const DrawSegmentsParams<T>& p, bool needs_best) {
   const bool apart = tiles_apart(p);
   const int64_t parts = apart ? (p.columns + kTileColumns - 1) / kTileColumns : 1;
   const int64_t cached = apart ? canvas_bytes(p) / (parts * kTileBytes) : 1;
-  const int64_t best = needs_best ? (p.rows + 63) / 64 : 1;
+  const int64_t best = needs_best(merge, p) ? (p.rows + 63) / 64 : 1;
   const int64_t bands = (std::max({fed, cached, best}) + equal - 1) / equal * equal;
   const int64_t most = std::max<int64_t>(1, p.rows / 16);
   return {p.rows, p.columns, std::max(best, std::min(bands, most)), parts};
@@ -62,7 +68,8 @@ template <class T>
 Footprint footprint_of(const DrawSegmentsParams<T>& p, int64_t at) {
   const Segment<T> s = segment_at(p, at);
   Range rows = {0, p.rows}, columns = {0, p.columns};
-  if (s.valid && 0 * intensity_at(p, at) == 0) {
+  const bool finite = 0 * intensity_at(p, at) == 0;
+  if (s.valid && finite) {
     rows = row_support(s, rows), columns = chunk_columns(s, p.columns);
   }
   return {static_cast<int32_t>(rows.begin), static_cast<int32_t>(rows.end),
@@ -150,9 +157,8 @@ Number* sized(int64_t size, std::vector<Number>& numbers) {
 template <class T>
 void draw_part(Merge merge, const DrawSegmentsParams<T>& p, int64_t item, DrawnTile<T> drawn,
                TileBuffer<T>& buffer, const Target<T>& target) {
-  const bool needs_best = merge == Merge::kWinner || (merge == Merge::kMax && p.color);
   const int64_t size = drawn.tile.size(), planes = mark_planes(merge, p);
-  if (needs_best) drawn.best = sized(size, buffer.best);
+  if (needs_best(merge, p)) drawn.best = sized(size, buffer.best);
   if (!tiles_apart(p)) {
     const int64_t first = drawn.tile.rows.begin * p.columns;
     drawn.stride = p.pixels();
@@ -174,8 +180,7 @@ void draw_part(Merge merge, const DrawSegmentsParams<T>& p, int64_t item, DrawnT
 
 template <class T>
 void draw_all(Merge merge, const DrawSegmentsParams<T>& p, T* canvas, int32_t* marks) {
-  const bool needs_best = merge == Merge::kWinner || (merge == Merge::kMax && p.color);
-  const TileGrid grid = grid_of(p, needs_best);
+  const TileGrid grid = grid_of(merge, p);
   const int64_t grain = std::max<int64_t>(1, 64 / std::max<int64_t>(p.count, 1));
   const bool listed = grid.tiles() > 1;
   std::vector<Footprint> footprints(listed ? p.batch * p.count : 0);
