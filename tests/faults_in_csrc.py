@@ -449,8 +449,8 @@ FAULTS = (
     Fault(
         "the last chunk of a row in a tile",
         "cpu/chunks.h",
-        "(drawn_end_ - column_[i] + kLanes - 1) / kLanes",
-        "(drawn_end_ - column_[i]) / kLanes",
+        "(drawn_end_ - column_ + (kLanes - 1)) >> kLogLanes",
+        "(drawn_end_ - column_) >> kLogLanes",
         "gaps at the borders of tiles",
         TILES,
     ),

@@ -164,14 +164,13 @@ class ChunkFinder {
     return true;
   }
 
-  // Of a block's rows, the chunks that have none of the drawn columns.
+  // Leaves out the chunks of the block's rows that have none of the drawn columns.
   SOFTRASTER_INLINE void skip_undrawn() {
-    for (int i = 0; i < kLanes; ++i) {
-      const int32_t before = drawn_begin_ - column_[i];
-      const int32_t last = (drawn_end_ - column_[i] + kLanes - 1) / kLanes;
-      skipped_[i] = before > 0 ? before / kLanes : 0;
-      count_[i] = (count_[i] < last ? count_[i] : last) - skipped_[i];
-    }
+    const Lanes<int32_t> before = (drawn_begin_ - column_) >> kLogLanes;
+    const Lanes<int32_t> to_end = (drawn_end_ - column_ + (kLanes - 1)) >> kLogLanes;
+    const Lanes<int32_t> behind = count_ - to_end;
+    skipped_ = before & (before > 0);
+    count_ -= (behind & (behind > 0)) + skipped_;
   }
 
   static SOFTRASTER_INLINE Lanes<T> on_axis(double axis_x, double axis_y, const Lanes<double>& x,

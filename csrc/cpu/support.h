@@ -10,7 +10,7 @@
 namespace softraster {
 namespace cpu {
 
-constexpr int kLanes = 8;
+constexpr int kLogLanes = 3, kLanes = 1 << kLogLanes;
 
 // One number a lane, as a vector: where compilers take arrays apart instead.
 template <class T>
