@@ -37,9 +37,9 @@ def test_a_segment_looks_the_same_on_a_small_canvas_and_in_the_corner_of_a_large
 
 
 def lines(rows: int, columns: int) -> torch.Tensor:
-    """40 long ones, most of them flat, and 160 short ones, all within the rows."""
+    """Enough for tiles, all within the rows: 40 long ones, most of them flat, and short ones."""
     make = torch.Generator().manual_seed(0)
-    ends = torch.rand(200, 4, generator=make) * torch.tensor([1, rows / columns] * 2)
+    ends = torch.rand(10_000, 4, generator=make) * torch.tensor([1, rows / columns] * 2)
     ends[40:, 2:] = ends[40:, :2] + 0.01 * ends[40:, 2:]
     return ends * 0.98
 
@@ -61,7 +61,7 @@ def test_the_tiles_of_a_large_canvas_leave_no_bits(composite, coverage, channels
     if coverage == "capsule":
         options["width"] = 3 / columns
     if channels:
-        options["color"] = torch.rand(200, 3, generator=torch.Generator().manual_seed(1))
+        options["color"] = torch.rand(10_000, 3, generator=torch.Generator().manual_seed(1))
 
     def top(size, dtype):
         dtypes = {name: x.to(dtype) for name, x in options.items() if name == "color"}
@@ -74,8 +74,9 @@ def test_the_tiles_of_a_large_canvas_leave_no_bits(composite, coverage, channels
 
 
 def test_nan_fills_all_tiles_of_a_large_canvas():
-    segments = torch.tensor([[0.1, 0.1, 0.2, 0.2], [0.1, torch.nan, 0.1, 0.1]])
-    assert softraster.draw_segments(segments, 6.0, 2048).isnan().all()
+    segments = torch.full((20_000, 4), 0.1)  # so many that there are tiles
+    segments[1, 2] = torch.nan
+    assert softraster.draw_segments(segments, 12_000.0, 2048).isnan().all()
 
 
 @pytest.mark.parametrize("coverage", ["grid", "capsule"])
@@ -84,13 +85,13 @@ def test_over_on_a_large_canvas_has_the_gradients_of_a_small_one(coverage, threa
     make = torch.Generator().manual_seed(1)
     inputs = {
         "segments": lines(rows, columns).double(),
-        "softness": torch.full((200,), 6.0 * columns, dtype=torch.float64),
-        "intensity": torch.rand(200, generator=make, dtype=torch.float64),
-        "color": torch.rand(200, 3, generator=make, dtype=torch.float64),
+        "softness": torch.full((10_000,), 6.0 * columns, dtype=torch.float64),
+        "intensity": torch.rand(10_000, generator=make, dtype=torch.float64),
+        "color": torch.rand(10_000, 3, generator=make, dtype=torch.float64),
         "background": torch.rand(3, generator=make, dtype=torch.float64),
     }
     if coverage == "capsule":
-        inputs["width"] = torch.full((200,), 3 / columns, dtype=torch.float64)
+        inputs["width"] = torch.full((10_000,), 3 / columns, dtype=torch.float64)
     weights = torch.randn(3, rows, columns, generator=make, dtype=torch.float64)
 
     def grads(height):

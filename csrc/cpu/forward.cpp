@@ -36,13 +36,15 @@ bool needs_best(Merge merge, const DrawSegmentsParams<T>& p) {
 // needs `best` keeps it in scratch and so stays small.
 template <class T>
 TileGrid grid_of(Merge merge, const DrawSegmentsParams<T>& p) {
-  constexpr int64_t kTileBytes = 1 << 19, kTileColumns = 256, kTasksEach = 2;
+  constexpr int64_t kBandBytes = 1 << 21, kTileBytes = 1 << 19, kTileColumns = 256;
+  constexpr int64_t kTasksEach = 2;
   const int64_t threads = num_threads(), batch = std::max<int64_t>(p.batch, 1);
   const int64_t equal = batch >= 8 * threads ? 1 : threads / std::gcd(batch, threads);
   const int64_t fed = threads == 1 ? 1 : (kTasksEach * threads + batch - 1) / batch;
   const bool apart = tiles_apart(p);
   const int64_t parts = apart ? (p.columns + kTileColumns - 1) / kTileColumns : 1;
-  const int64_t cached = apart ? canvas_bytes(p) / (parts * kTileBytes) : 1;
+  const int64_t bytes = canvas_bytes(p), large = bytes > 8 * kCacheBytes ? bytes / kBandBytes : 1;
+  const int64_t cached = apart ? bytes / (parts * kTileBytes) : large;
   const int64_t best = needs_best(merge, p) ? (p.rows + 63) / 64 : 1;
   const int64_t bands = (std::max({fed, cached, best}) + equal - 1) / equal * equal;
   const int64_t most = std::max<int64_t>(1, p.rows / 16);

@@ -74,10 +74,12 @@ struct Tile {
   int64_t size() const { return (rows.end - rows.begin) * layout.width; }
 };
 
-// Whether tiles have memory of their own.
+// Whether tiles have memory of their own: where a canvas is too large for the caches, and has so
+// many segments that to copy it costs less than it saves.
 template <class T>
 bool tiles_apart(const DrawSegmentsParams<T>& p) {
-  return canvas_bytes(p) > 8 * kCacheBytes;
+  constexpr int64_t kPixelsEach = 256;
+  return canvas_bytes(p) > 8 * kCacheBytes && p.pixels() <= kPixelsEach * p.count;
 }
 
 // columns: all of the canvas's, unless tiles are apart. Then rows have room for chunks that are
