@@ -173,7 +173,7 @@ SOFTRASTER_INLINE void gather_range(const DrawSegmentsParams<T>& p, const DrawSe
     }
     return true;
   };
-  for_ready(p, *work.block, next_at, add, [&](ReadySegment<T>& ready) SOFTRASTER_INLINE_LAMBDA {
+  for_ready<true>(p, *work.block, next_at, add, [&](ReadySegment<T>& ready) SOFTRASTER_INLINE_LAMBDA {
     gather(p, g, scratch, ready, work);
   });
 }

@@ -74,9 +74,11 @@ class Block {
       : width_(columns),
         largest_(largest_table(rows) + largest_table(columns)),
         room_(largest_ + kSpareNumbers),
-        numbers_(new T[(with_grads ? 4 : 1) * room_]) {}
+        numbers_(new T[(with_grads ? 4 : 1) * room_]),
+        first_(new T[room_ / kLanes + kListedAtOnce]),
+        shape_of_(new int32_t[room_ / kLanes + kListedAtOnce]) {}
 
-  SOFTRASTER_INLINE void clear() { size_ = 0, used_ = 0; }
+  SOFTRASTER_INLINE void clear() { size_ = tables_ = 0, used_ = 0; }
   SOFTRASTER_INLINE int size() const { return size_; }
   SOFTRASTER_INLINE bool has_room() const { return size_ < kSegments && used_ + largest_ <= room_; }
   SOFTRASTER_INLINE ReadySegment<T>& operator[](int i) { return segments_[i]; }
@@ -94,9 +96,9 @@ class Block {
     const bool all_drawn = drawn.begin <= chunks.begin && chunks_end <= drawn.end;
     if (segment.kind != Kind::kCapsule) {
       const Range boxes = all_drawn ? chunks : chunks_with(drawn, chunks);
-      ready.x = make_table<with_grads>(boxes, segment.mid_x, ready.s.box_x);
+      ready.x = list_table<with_grads>(boxes, segment.mid_x, ready.s.box_x);
       ready.y =
-          make_table<with_grads>({rows.block_begin(), rows.end}, segment.mid_y, ready.s.box_y);
+          list_table<with_grads>({rows.block_begin(), rows.end}, segment.mid_y, ready.s.box_y);
     }
     const bool with_second = with_grads || segment.kind == Kind::kCapsule;
     ChunkFinder<T> finder(ready.s, rows, columns, chunks_end, drawn, all_drawn, with_second);
@@ -109,32 +111,50 @@ class Block {
     }
   }
 
+  // Once all segments are there.
+  template <bool with_grads>
+  SOFTRASTER_INLINE void fill_tables() {
+    const ListedBoxes<T> listed = {first_.get(), shape_of_.get(), shapes_};
+    fill_boxes<with_grads>(listed, used_ / kLanes, numbers_.get(), room_);
+  }
+
  private:
+  static constexpr int kListedAtOnce = 4;         // chunks
   static constexpr int64_t kSpareNumbers = 4096;  // for the tables of a few segments
 
+  // Of a box, filled by fill_tables().
   template <bool with_grads>
-  SOFTRASTER_INLINE BoxTable<T> make_table(Range pixels, double middle, const BoxShape<T>& shape) {
+  SOFTRASTER_INLINE BoxTable<T> list_table(Range pixels, double middle, const BoxShape<T>& shape) {
+    const Vector<double, kListedAtOnce> steps = {0, kLanes, 2 * kLanes, 3 * kLanes};
+    const Vector<int32_t, kListedAtOnce> shapes = Vector<int32_t, kListedAtOnce>{} + tables_;
+    const int64_t size = table_size(pixels), chunk = used_ / kLanes;
+    for (int64_t i = 0; i < size / kLanes; i += kListedAtOnce) {
+      const Vector<double, kListedAtOnce> at = steps + (double(pixels.begin + i * kLanes) + 0.5);
+      const auto first = __builtin_convertvector(at - middle, Vector<T, kListedAtOnce>);
+      std::memcpy(first_.get() + chunk + i, &first, sizeof first);
+      std::memcpy(shape_of_.get() + chunk + i, &shapes, sizeof shapes);
+    }
+    shapes_[tables_++] = shape;
     T* const value = numbers_.get() + used_;
     const int64_t next = with_grads ? room_ : 0;
-    const BoxTable<T> table = {pixels.begin, value, value + next, value + 2 * next,
-                               value + 3 * next};
-    const int64_t size = table_size(pixels);
-    fill_table<with_grads>(size, middle, shape, table);
     used_ += size;
-    return table;
+    return {pixels.begin, value, value + next, value + 2 * next, value + 3 * next};
   }
 
   int64_t width_, largest_, room_;
-  std::unique_ptr<T[]> numbers_;
+  std::unique_ptr<T[]> numbers_;  // of tables
+  std::unique_ptr<T[]> first_;    // ListedBoxes of these
+  std::unique_ptr<int32_t[]> shape_of_;
+  BoxShape<T> shapes_[2 * kSegments];
   int64_t used_ = 0;
-  int size_ = 0;
+  int size_ = 0, tables_ = 0;
   ReadySegment<T> segments_[kSegments];
 };
 
 // Calls visit(segment) for all that `add` adds to the block, in order. next() is the next segment
 // of all (batch * count), or negative where there are no more. add(at, lanes, lane) adds it or not,
 // and returns false if it is to be the last one.
-template <class T, class Next, class Add, class Visit>
+template <bool with_grads, class T, class Next, class Add, class Visit>
 SOFTRASTER_INLINE void for_ready(const DrawSegmentsParams<T>& p, Block<T>& block, const Next& next,
                                  const Add& add, const Visit& visit) {
   SegmentLanes<T> lanes;
@@ -150,6 +170,7 @@ SOFTRASTER_INLINE void for_ready(const DrawSegmentsParams<T>& p, Block<T>& block
       for (; lane < size && block.has_room(); ++lane) {
         if (!add(at[lane], lanes, lane)) size = lane, more = false;
       }
+      block.template fill_tables<with_grads>();
       for (int i = 0; i < block.size(); ++i) visit(block[i]);
     }
   }

@@ -12,13 +12,15 @@ namespace cpu {
 
 constexpr int kLogLanes = 3, kLanes = 1 << kLogLanes;
 
-// One number a lane, as a vector: where compilers take arrays apart instead.
-template <class T>
-struct LaneVector {
-  typedef T Type __attribute__((vector_size(kLanes * sizeof(T))));
+// Numbers as a vector: where compilers take arrays apart instead.
+template <class T, int size>
+struct VectorOf {
+  typedef T Type __attribute__((vector_size(size * sizeof(T))));
 };
+template <class T, int size>
+using Vector = typename VectorOf<T, size>::Type;
 template <class T>
-using Lanes = typename LaneVector<T>::Type;
+using Lanes = Vector<T, kLanes>;  // one a lane
 
 // For numbers in memory that are loaded and stored as vectors: across two lines of the cache, what
 // was just stored is late.
@@ -45,17 +47,18 @@ SOFTRASTER_INLINE Lanes<T> load(const T* from) {
   std::memcpy(&lanes, from, sizeof lanes);
   return lanes;
 }
-template <class T, class Vector>
-SOFTRASTER_INLINE void store(const Vector& lanes, T* to) {
+template <class T, class Values>
+SOFTRASTER_INLINE void store(const Values& lanes, T* to) {
   static_assert(sizeof lanes == kLanes * sizeof(T), "one number a lane");
   std::memcpy(to, &lanes, sizeof lanes);
 }
 
 // Moves a chunk's numbers. Compilers make vector code of loops over the lanes of local arrays, but
-// not of what other pointers may point to: so that is copied first, in one instruction.
+// not of what other pointers may point to: so that is copied first, in one instruction. Not memcpy
+// from one to the other, which may copy halves, and these cannot be loaded as one at once.
 template <class T>
 SOFTRASTER_INLINE void copy_lanes(const T* from, T* to) {
-  std::memcpy(to, from, kLanes * sizeof(T));
+  store(load(from), to);
 }
 
 // The same where only the first `lanes` lie on the canvas; it may be more than kLanes. The others
@@ -77,8 +80,8 @@ SOFTRASTER_INLINE void store_lanes(const T* from, int64_t lanes, T* to) {
   if (__builtin_expect(lanes >= kLanes, 1)) return copy_lanes(from, to);
   for (int64_t lane = 0; lane < lanes; ++lane) to[lane] = from[lane];
 }
-template <class T, class Vector>
-SOFTRASTER_INLINE void store(const Vector& values, int64_t lanes, T* to) {
+template <class T, class Values>
+SOFTRASTER_INLINE void store(const Values& values, int64_t lanes, T* to) {
   if (__builtin_expect(lanes >= kLanes, 1)) return store(values, to);
   T numbers[kLanes];
   store(values, numbers);
@@ -159,26 +162,40 @@ SOFTRASTER_INLINE int64_t table_size(Range pixels) {
 }
 SOFTRASTER_INLINE int64_t largest_table(int64_t pixels) { return pixels + 2 * kLanes; }
 
+// Chunks of soft boxes, of many tables: computed in one loop, for one loop a table would end in a
+// branch that no processor predicts.
+template <class T>
+struct ListedBoxes {
+  const T* first;           // of the first lane, from the box's middle
+  const int32_t* shape_of;  // index in shapes
+  const BoxShape<T>* shapes;
+};
+
+// Writes the nth listed chunk to value + n * kLanes, and its derivatives, in the order of BoxTable,
+// one, two and three times `next` behind it.
 template <bool with_grads, class T>
-SOFTRASTER_INLINE void fill_table(int64_t size, double middle, const BoxShape<T>& shape,
-                                  const BoxTable<T>& table) {
-  for (int64_t chunk = 0; chunk < size; chunk += kLanes) {
-    const T first = T(table.begin + chunk + 0.5 - middle);
-    T value[kLanes], by_mid[kLanes], by_half[kLanes], by_softness[kLanes];
+SOFTRASTER_INLINE void fill_boxes(const ListedBoxes<T> listed, int64_t chunks, T* value,
+                                  int64_t next) {
+  for (int64_t chunk = 0; chunk < chunks; ++chunk) {
+    const T first = listed.first[chunk];
+    const BoxShape<T> shape = listed.shapes[listed.shape_of[chunk]];
+    T values[kLanes], by_mid[kLanes], by_half[kLanes], by_softness[kLanes];
+    SOFTRASTER_AS_VECTORS
     for (int lane = 0; lane < kLanes; ++lane) {
       const T from_mid = first + T(lane), distance = T(fabs(from_mid));
       const Box<T> box = soft_box(distance, shape);
       const T by_distance = shape.softness * log_box_by_distance(box);
-      value[lane] = box.value;
+      values[lane] = box.value;
       by_mid[lane] = from_mid < 0 ? by_distance : -by_distance;
       by_half[lane] = shape.softness * log_box_by_half(box);
       by_softness[lane] = log_box_by_softness(box, distance, shape.half);
     }
-    copy_lanes(value, table.value + chunk);
+    T* const to = value + chunk * kLanes;
+    copy_lanes(values, to);
     if (with_grads) {
-      copy_lanes(by_mid, table.by_mid + chunk);
-      copy_lanes(by_half, table.by_half + chunk);
-      copy_lanes(by_softness, table.by_softness + chunk);
+      copy_lanes(by_mid, to + next);
+      copy_lanes(by_half, to + 2 * next);
+      copy_lanes(by_softness, to + 3 * next);
     }
   }
 }
