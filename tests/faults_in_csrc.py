@@ -414,6 +414,14 @@ FAULTS = (
         PARITY64,
     ),
     Fault(
+        "a long table that begins anew every four chunks",
+        "cpu/block.h",
+        "double(pixels.begin + i * kLanes) + 0.5",
+        "double(pixels.begin) + 0.5",
+        "segments that reach more than 32 rows or columns",
+        PARITY64,
+    ),
+    Fault(
         "segments made of those that follow the first, not of those that are asked for",
         "cpu/segment_lanes.cpp",
         "at[i < size ? i : 0]",

@@ -173,9 +173,9 @@ SOFTRASTER_INLINE void gather_range(const DrawSegmentsParams<T>& p, const DrawSe
     }
     return true;
   };
-  for_ready<true>(p, *work.block, next_at, add, [&](ReadySegment<T>& ready) SOFTRASTER_INLINE_LAMBDA {
-    gather(p, g, scratch, ready, work);
-  });
+  const auto visit = [&](ReadySegment<T>& ready)
+                         SOFTRASTER_INLINE_LAMBDA { gather(p, g, scratch, ready, work); };
+  for_ready<true>(p, *work.block, next_at, add, visit);
 }
 
 SOFTRASTER_VECTOR_CLONES void gather_clone(const DrawSegmentsParams<float>& p,

@@ -117,7 +117,7 @@ SOFTRASTER_INLINE bool draw_tile(Merge merge, const DrawSegmentsParams<T>& p, in
     }
     return valid;
   };
-  for_ready<false>(p, *drawn.block, next_at, add, [&](ReadySegment<T>& ready) SOFTRASTER_INLINE_LAMBDA {
+  const auto visit = [&](ReadySegment<T>& ready) SOFTRASTER_INLINE_LAMBDA {
     if (!plain) {
       const int32_t index = static_cast<int32_t>(ready.at - begin);
       return merge_segment(merge, p, index, drawn, ready);
@@ -128,7 +128,8 @@ SOFTRASTER_INLINE bool draw_tile(Merge merge, const DrawSegmentsParams<T>& p, in
       merge_chunk<Merge::kSum, false, T>(coverage, lanes, 0, nullptr, at);
     };
     cover_segment(ready, intensity_at(p, ready.at), tile.layout, sum);
-  });
+  };
+  for_ready<false>(p, *drawn.block, next_at, add, visit);
   return valid;
 }
 

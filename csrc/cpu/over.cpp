@@ -201,8 +201,9 @@ SOFTRASTER_INLINE int64_t draw_group(const DrawSegmentsParams<T>& p, int64_t beg
     add_to_block<false>(at, lanes, i, state.tile, pixels, *work.block);
     return true;
   };
-  for_ready<false>(p, *work.block, next_at, add,
-            [&](ReadySegment<T>& ready) SOFTRASTER_INLINE_LAMBDA { draw_onto(p, ready, state); });
+  const auto visit = [&](ReadySegment<T>& ready)
+                         SOFTRASTER_INLINE_LAMBDA { draw_onto(p, ready, state); };
+  for_ready<false>(p, *work.block, next_at, add, visit);
   return next;
 }
 
@@ -220,11 +221,12 @@ SOFTRASTER_INLINE void take_group_apart(const DrawSegmentsParams<T>& p, int64_t 
     add_to_block<true>(at, lanes, i, state.tile, pixels, *work.block);
     return true;
   };
-  for_ready<true>(p, *work.block, next_at, add, [&](ReadySegment<T>& ready) SOFTRASTER_INLINE_LAMBDA {
+  const auto visit = [&](ReadySegment<T>& ready) SOFTRASTER_INLINE_LAMBDA {
     --taken;
     take_apart(p, ready, state.starts[taken], plan.members[begin + taken].record, work, state,
                plan);
-  });
+  };
+  for_ready<true>(p, *work.block, next_at, add, visit);
 }
 
 // The light that falls on the background, times the canvas's gradient, summed over the tile.
