@@ -1,13 +1,16 @@
 // The operators as torch sees them: schemas, memory checks, allocation, choice of device, launch.
 // The only file that includes torch, and of torch only the stable ABI (torch >= 2.10).
 #include <Python.h>
+#include <torch/csrc/inductor/aoti_torch/c/shim.h>
 #include <torch/csrc/stable/accelerator.h>
 #include <torch/csrc/stable/library.h>
 #include <torch/csrc/stable/ops.h>
 #include <torch/csrc/stable/tensor.h>
 
+#include <algorithm>
 #include <array>
 #include <cmath>
+#include <optional>
 #include <tuple>
 #include <vector>
 
@@ -34,12 +37,25 @@ T* mutable_data(const Tensor& t) {
   return static_cast<T*>(t.data_ptr());
 }
 
-// New memory like another tensor's; an error in the words by which programs know that there is none
-// left, the likeliest reason, for the stable ABI hides it.
-Tensor allocate(const Tensor& like, const std::vector<int64_t>& shape, ScalarType type) {
-  try {
-    return torch::stable::new_empty(like, shape, type);
-  } catch (const std::exception&) {
+// New memory on the device of another tensor, by the shortest way through the stable ABI; an error
+// in the words by which programs know that there is none left, the likeliest reason, for the ABI
+// hides it.
+Tensor allocate(const Tensor& like, torch::headeronly::IntHeaderOnlyArrayRef shape,
+                ScalarType type) {
+  std::vector<int64_t> strides(shape.size());
+  int64_t numbers = 1;
+  for (size_t d = shape.size(); d-- > 0; numbers *= std::max<int64_t>(shape[d], 1))
+    strides[d] = numbers;
+  int32_t device_type = 0, device_index = 0;
+  TORCH_ERROR_CODE_CHECK(aoti_torch_get_device_type(like.get(), &device_type));
+  TORCH_ERROR_CODE_CHECK(aoti_torch_get_device_index(like.get(), &device_index));
+  const int32_t dtype = type == ScalarType::Byte    ? aoti_torch_dtype_uint8()
+                        : type == ScalarType::Int   ? aoti_torch_dtype_int32()
+                        : type == ScalarType::Float ? aoti_torch_dtype_float32()
+                                                    : aoti_torch_dtype_float64();
+  AtenTensorHandle made = nullptr;
+  if (aoti_torch_empty_strided(int64_t(shape.size()), shape.data(), strides.data(), dtype,
+                               device_type, device_index, &made) != AOTI_TORCH_SUCCESS) {
     double bytes = type == ScalarType::Byte ? 1 : (type == ScalarType::Double ? 8 : 4);
     for (const int64_t side : shape) bytes *= double(side);
     STD_TORCH_CHECK(false, "draw_segments: ",
@@ -47,6 +63,7 @@ Tensor allocate(const Tensor& like, const std::vector<int64_t>& shape, ScalarTyp
                                   : "CUDA out of memory. Tried",
                     " to allocate ", bytes / (1 << 30), " GiB, and torch failed without a reason");
   }
+  return Tensor(made);
 }
 
 constexpr int64_t kMostPixels = 1 << 30;  // of a side: indices along it fit 32 bits with room
@@ -226,15 +243,17 @@ std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor, Tensor> draw_segments_backwar
   scene.check(grad_canvas, "grad_canvas", pixels * scene.channels, false);
   const bool is_max = scene.composite == Composite::kMax;
   const bool is_softor = scene.composite == Composite::kSoftor;
-  const int64_t marks_size = is_max ? pixels : (is_softor ? pixels * scene.channels : 0);
-  Tensor marks = allocate(grad_canvas, {marks_size}, ScalarType::Int);
-  Tensor rest = allocate(grad_canvas, {is_softor ? marks_size : 0}, grad_canvas.scalar_type());
+  std::optional<Tensor> marks, rest;
+  if (is_max || is_softor) {
+    const int64_t size = is_max ? pixels : pixels * scene.channels;
+    marks = allocate(grad_canvas, {size}, ScalarType::Int);
+    if (is_softor) rest = allocate(grad_canvas, {size}, grad_canvas.scalar_type());
+  }
   std::array<Tensor, 6> grads;
   const Tensor* inputs[] = {&scene.segments,  &scene.softness, &scene.width,
                             &scene.intensity, &scene.color,    &scene.background};
   for (size_t at = 0; at < grads.size(); ++at) {
-    const auto sizes = inputs[at]->sizes();
-    grads[at] = allocate(*inputs[at], {sizes.begin(), sizes.end()}, inputs[at]->scalar_type());
+    grads[at] = allocate(*inputs[at], inputs[at]->sizes(), inputs[at]->scalar_type());
   }
   by_dtype(grad_canvas, [&](auto zero) {
     using T = decltype(zero);
@@ -248,8 +267,8 @@ std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor, Tensor> draw_segments_backwar
     out.grad_color = params.color ? mutable_data<T>(grads[4]) : nullptr;
     out.grad_background = params.background ? mutable_data<T>(grads[5]) : nullptr;
     device.backward(params, out,
-                    Scratch<T>{marks_size > 0 ? mutable_data<int32_t>(marks) : nullptr,
-                               is_softor ? mutable_data<T>(rest) : nullptr});
+                    Scratch<T>{marks ? mutable_data<int32_t>(*marks) : nullptr,
+                               rest ? mutable_data<T>(*rest) : nullptr});
   });
   return {grads[0], grads[1], grads[2], grads[3], grads[4], grads[5]};
 }

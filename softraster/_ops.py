@@ -152,6 +152,8 @@ def draw_segments(scene: Scene) -> Tensor:
     )
     if not compiling and torch._C._are_functorch_transforms_active():
         return _DrawSegmentsFunctorch.apply(*args)
-    if torch.is_grad_enabled() and any([x.requires_grad for x in tensors]):  # noqa: C419 - faster
-        return _DrawSegments.apply(*args)
+    if torch.is_grad_enabled():
+        for x in tensors:
+            if x.requires_grad:  # most often the first one does
+                return _DrawSegments.apply(*args)
     return _forward(*args)

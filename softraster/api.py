@@ -91,7 +91,8 @@ def draw_segments(
         composite,
         tolerance,
     )
-    _check_device(scene.segments.device)
+    if not scene.segments.is_cpu:
+        _check_device(scene.segments.device)
     canvas = _ops.draw_segments(scene)
     return canvas if canvas.dtype == scene.canvas_dtype else canvas.to(scene.canvas_dtype)
 
@@ -104,7 +105,7 @@ def _check_device(device: torch.device) -> None:
             " --force-reinstall --no-deps . in softraster's source folder; or move the tensors with"
             " .cpu()"
         )
-    if device.type not in ("cpu", "cuda", "meta"):
+    if device.type not in ("cuda", "meta"):
         raise RuntimeError(
             f"segments must be on the CPU or a CUDA device: softraster has no kernels for {device}."
             " Move the tensors with .cpu()"
