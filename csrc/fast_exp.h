@@ -103,11 +103,11 @@ template <class T>
 struct ExpLimit;
 template <>
 struct ExpLimit<float> {
-  static constexpr double value = 43;
+  static constexpr double value = 43, exp_of_value = 4.7278394682293e18;
 };
 template <>
 struct ExpLimit<double> {
-  static constexpr double value = 350;
+  static constexpr double value = 350, exp_of_value = 1.0070908870280797e152;
 };
 
 }  // namespace softraster

@@ -44,13 +44,21 @@ struct Box {
   T far_tail;   // 1 - s(k (r + |u|)): the complement at the other edge
 };
 
-// One exponential and one division serve the value and both tails; distance = |u|.
+// One exponential and one division serve the value and both tails. odds = exp(k (|u| - r)), or
+// where that and its product with the decay are numbers, exp(k (u - r)): then the near edge is the
+// one at u = r, for negative u, too.
+template <class T>
+SOFTRASTER_HOST_DEVICE Box<T> soft_box_of(T odds, const BoxShape<T>& shape) {
+  const T inverse = reciprocal((T(1) + odds) * (odds + shape.decay));
+  const T value = at_most_one(odds * inverse);
+  return {value, value * (odds + shape.decay), shape.decay * (T(1) + odds) * inverse};
+}
+
+// distance = |u|.
 template <class T>
 SOFTRASTER_HOST_DEVICE Box<T> soft_box(T distance, const BoxShape<T>& shape) {
-  const T e = fast_exp(shape.softness * clamp(distance - shape.half, -shape.range, shape.range));
-  const T inverse = reciprocal((T(1) + e) * (e + shape.decay));
-  const T value = at_most_one(e * inverse);
-  return {value, value * (e + shape.decay), shape.decay * (T(1) + e) * inverse};
+  const T beyond = clamp(distance - shape.half, -shape.range, shape.range);
+  return soft_box_of(fast_exp(shape.softness * beyond), shape);
 }
 
 // d log B / d|u|, d log B / dr (both divided by k) and d log B / dk (M6).
@@ -152,19 +160,27 @@ struct CoverageGrad {
   T lever;     // kCapsule: where the nearest point lies, -1 at the first end to 1 at the second
 };
 
-// A pixel whose centre is `offset` from the line, measured along the shorter axis (M3, M7).
+// A pixel whose centre is `offset` from the line, measured along the shorter axis (M3, M7); window:
+// of soft_box_of() for exp(k (offset - r)).
+template <class T>
+SOFTRASTER_HOST_DEVICE CoverageGrad<T> grid_coverage(T offset, const Box<T>& window, T box_x,
+                                                     T box_y, const Segment<T>& s) {
+  return {window.value * box_x * box_y,
+          s.window.softness * log_box_by_distance(window),
+          T(0),
+          log_box_by_softness(window, offset, s.window.half),
+          T(0),
+          T(0)};
+}
+
+// The same for offsets and softness of any size.
 template <class T>
 SOFTRASTER_HOST_DEVICE CoverageGrad<T> grid_coverage(T offset, T box_x, T box_y,
                                                      const Segment<T>& s) {
   const T distance = T(fabs(offset));
-  const Box<T> window = soft_box(distance, s.window);
-  const T by_distance = s.window.softness * log_box_by_distance(window);
-  return {window.value * box_x * box_y,
-          offset < 0 ? -by_distance : by_distance,
-          T(0),
-          log_box_by_softness(window, distance, s.window.half),
-          T(0),
-          T(0)};
+  CoverageGrad<T> pixel = grid_coverage(distance, soft_box(distance, s.window), box_x, box_y, s);
+  pixel.by_first = offset < 0 ? -pixel.by_first : pixel.by_first;
+  return pixel;
 }
 
 // The nearer of the two axes through a dot makes its window, which is then the box itself (M4).

@@ -108,6 +108,12 @@ NAMED = {
     "tiny softness": _case([0.2, 0.3, 0.7, 0.5], softness=1e-3),
     "lifted pen": _case([0.2, 0.3, 0.7, 0.5], [0.1, 0.8, 0.9, 0.7], softness=20.0),
     "hard": _case([0.2, 0.313, 0.7, 0.517], softness=60 * 28),
+    # From 9.5 and 77.8 per pixel on, pixels of steep lines in float32 and float64 have exponentials
+    # of their own.
+    **{
+        f"{softness} per pixel": _case([0.31, 0.1, 0.42, 0.8], softness=softness * 28)
+        for softness in (9.5, 9.6, 12, 77, 78)
+    },
     "1x1 canvas": _case([0.2, 0.3, 0.7, 0.5], softness=4.0, size=(1, 1)),
     "one row": _case([0.1, 0.01, 0.9, 0.02], softness=240.0, size=(1, 40)),
     "one column": _case([0.01, 0.1, 0.02, 0.9], softness=240.0, size=(40, 1)),

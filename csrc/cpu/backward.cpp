@@ -104,10 +104,10 @@ SOFTRASTER_INLINE void gather(const DrawSegmentsParams<T>& p, const DrawSegments
   SegmentSums sums = {};
   std::fill_n(work.color_sums, p.color ? p.channels : 0, 0.0);
   const T* const grad = g.grad_canvas + item * planes;
-  with_kind(ready.s, [&](auto kind) SOFTRASTER_INLINE_LAMBDA {
+  with_cover(ready.cover, [&](auto cover) SOFTRASTER_INLINE_LAMBDA {
     if (p.composite == Composite::kSum && !p.color) {
       const PlainGrads<T> plain_grads = {grad};
-      return gather_segment<kind.value>(ready, canvas_layout(p), work, plain_grads, sums);
+      return gather_segment<cover.value>(ready, canvas_layout(p), work, plain_grads, sums);
     }
     with_composite(p.composite, [&](auto composite) SOFTRASTER_INLINE_LAMBDA {
       const bool one_mark = composite == Composite::kMax;
@@ -120,7 +120,7 @@ SOFTRASTER_INLINE void gather(const DrawSegmentsParams<T>& p, const DrawSegments
           p.color ? p.color + at * p.channels : nullptr,
           intensity_at(p, at),
           static_cast<int32_t>(at % p.count)};
-      gather_segment<kind.value>(ready, canvas_layout(p), work, pixel_grads, sums);
+      gather_segment<cover.value>(ready, canvas_layout(p), work, pixel_grads, sums);
     });
   });
   write_all(p, g, at, true, sums, work.color_sums);

@@ -43,6 +43,7 @@ template <class T>
 struct ReadySegment {
   int64_t at;  // of all (batch * count)
   Segment<T> s;
+  Cover cover;
   BoxTable<T> x, y;       // for kGrid
   ChunkList<T> list;      // the first of its chunks
   bool more;              // there are others
@@ -60,6 +61,7 @@ struct ReadySegment {
     if (!more) return false;
     ChunkFinder<T> next = finder;
     list_next(next);
+    if (cover == Cover::kLine) raise(list.odds + kLanes, list.size);
     return list.size > 0;
   }
 };
@@ -78,7 +80,7 @@ class Block {
         first_(new T[room_ / kLanes + kListedAtOnce]),
         shape_of_(new int32_t[room_ / kLanes + kListedAtOnce]) {}
 
-  SOFTRASTER_INLINE void clear() { size_ = tables_ = 0, used_ = 0; }
+  SOFTRASTER_INLINE void clear() { size_ = tables_ = odds_used_ = 0, used_ = 0; }
   SOFTRASTER_INLINE int size() const { return size_; }
   SOFTRASTER_INLINE bool has_room() const { return size_ < kSegments && used_ + largest_ <= room_; }
   SOFTRASTER_INLINE ReadySegment<T>& operator[](int i) { return segments_[i]; }
@@ -101,8 +103,14 @@ class Block {
           list_table<with_grads>({rows.block_begin(), rows.end}, segment.mid_y, ready.s.box_y);
     }
     const bool with_second = with_grads || segment.kind == Kind::kCapsule;
-    ChunkFinder<T> finder(ready.s, rows, columns, chunks_end, drawn, all_drawn, with_second);
+    ready.cover = cover_of(ready.s);
+    const bool with_odds = ready.cover == Cover::kLine;
+    ready.list.odds = odds_ + odds_used_;
+    if (with_odds) list_lane_odds(ready.s, ready.list.odds);
+    ChunkFinder<T> finder(ready.s, rows, columns, chunks_end, drawn, all_drawn, with_second,
+                          with_odds);
     ready.list_next(finder);
+    if (with_odds) odds_used_ += kLanes + (ready.more ? kListed : ready.list.size);
     for (int64_t plane = 0; pixels.first && plane < pixels.planes; ++plane) {
       const T* const first = pixels.first + plane * pixels.stride;
       for (int32_t i = 0; i < ready.list.size; ++i) {
@@ -116,11 +124,17 @@ class Block {
   SOFTRASTER_INLINE void fill_tables() {
     const ListedBoxes<T> listed = {first_.get(), shape_of_.get(), shapes_};
     fill_boxes<with_grads>(listed, used_ / kLanes, numbers_.get(), room_);
+    raise(odds_, odds_used_);
   }
 
  private:
   static constexpr int kListedAtOnce = 4;         // chunks
   static constexpr int64_t kSpareNumbers = 4096;  // for the tables of a few segments
+
+  static SOFTRASTER_INLINE void list_lane_odds(const Segment<T>& s, T* odds) {
+    const Lanes<T> from_middle = Lanes<T>{0, 1, 2, 3, 4, 5, 6, 7} - T(kMiddleLane);
+    store(from_middle * T(s.softness * axes_of(s.kind, s).first_x), odds);
+  }
 
   // Of a box, filled by fill_tables().
   template <bool with_grads>
@@ -147,7 +161,8 @@ class Block {
   std::unique_ptr<int32_t[]> shape_of_;
   BoxShape<T> shapes_[2 * kSegments];
   int64_t used_ = 0;
-  int size_ = 0, tables_ = 0;
+  int size_ = 0, tables_ = 0, odds_used_ = 0;
+  T odds_[kSegments * (kLanes + kListed) + kLanes] = {};
   ReadySegment<T> segments_[kSegments];
 };
 
@@ -173,21 +188,6 @@ SOFTRASTER_INLINE void for_ready(const DrawSegmentsParams<T>& p, Block<T>& block
       block.template fill_tables<with_grads>();
       for (int i = 0; i < block.size(); ++i) visit(block[i]);
     }
-  }
-}
-
-// Calls visit(kind) with the segment's kind as a compile-time constant.
-template <class T, class Visit>
-SOFTRASTER_INLINE void with_kind(const Segment<T>& s, const Visit& visit) {
-  switch (s.kind) {
-    case Kind::kFlat:
-      return visit(std::integral_constant<Kind, Kind::kFlat>());
-    case Kind::kSteep:
-      return visit(std::integral_constant<Kind, Kind::kSteep>());
-    case Kind::kDot:
-      return visit(std::integral_constant<Kind, Kind::kDot>());
-    case Kind::kCapsule:
-      return visit(std::integral_constant<Kind, Kind::kCapsule>());
   }
 }
 

@@ -14,20 +14,92 @@ struct ChunkList {
   int32_t size;
   int32_t row[kListed], column[kListed];  // of the first lane
   T first[kListed], second[kListed];      // its Place
+  // For Cover::kLine. The odds of a pixel, exp(k (offset - r)), are the product of those of its
+  // chunk's middle and of what its lane adds to the exponent: kLanes numbers for the lanes, then
+  // one for each chunk. Exponents, until they are raised.
+  T* odds;
 };
+
+// How a segment's pixels are covered.
+enum class Cover { kLine, kSharpLine, kDot, kCapsule };
+
+constexpr double kMiddleLane = 0.5 * (kLanes - 1);
+
+template <class T>
+SOFTRASTER_INLINE Cover cover_of(const Segment<T>& s) {
+  if (s.kind == Kind::kDot) return Cover::kDot;
+  if (s.kind == Kind::kCapsule) return Cover::kCapsule;
+  // The exponent of a chunk's middle is clamped to twice the limit. Where it is, those of the lanes
+  // added to it must leave all pixels beyond both edges by the limit.
+  const double step = s.kind == Kind::kFlat ? fabs(s.slope) : 1;
+  const bool sharp = s.softness * (1 + kMiddleLane * step) > ExpLimit<T>::value;
+  return sharp ? Cover::kSharpLine : Cover::kLine;
+}
+
+// Calls visit(cover) with it as a compile-time constant.
+template <class Visit>
+SOFTRASTER_INLINE void with_cover(Cover cover, const Visit& visit) {
+  switch (cover) {
+    case Cover::kLine:
+      return visit(std::integral_constant<Cover, Cover::kLine>());
+    case Cover::kSharpLine:
+      return visit(std::integral_constant<Cover, Cover::kSharpLine>());
+    case Cover::kDot:
+      return visit(std::integral_constant<Cover, Cover::kDot>());
+    case Cover::kCapsule:
+      return visit(std::integral_constant<Cover, Cover::kCapsule>());
+  }
+}
 
 // What the lanes of a chunk add to its Place. To be computed ahead of a loop over chunks: in it,
 // the compiler might fuse product and sum, and not in all such loops.
 template <class T>
 struct LaneSteps {
-  Lanes<T> first, second;
+  Lanes<T> first, second, odds;
 };
 
-template <class T>
-SOFTRASTER_INLINE LaneSteps<T> lane_steps(Kind kind, const Segment<T>& s) {
-  const Axes axes = axes_of(kind, s);
+template <Cover cover, class T>
+SOFTRASTER_INLINE LaneSteps<T> lane_steps(const Segment<T>& s, const ChunkList<T>& list) {
+  const Axes axes = axes_of(s.kind, s);
   const Lanes<T> lane = {0, 1, 2, 3, 4, 5, 6, 7};
-  return {lane * T(axes.first_x), lane * T(axes.second_x)};
+  return {lane * T(axes.first_x), lane * T(axes.second_x),
+          cover == Cover::kLine ? load(list.odds) : Lanes<T>{}};
+}
+
+// The odds of a chunk's pixels. They stop where their square would overflow: there is no coverage.
+template <Cover cover, class T>
+SOFTRASTER_INLINE Lanes<T> odds_of(const ChunkList<T>& list, int64_t i, const LaneSteps<T>& steps) {
+  if (cover != Cover::kLine) return Lanes<T>{};
+  const Lanes<T> odds = list.odds[kLanes + i] * steps.odds;
+  const Lanes<T> most = Lanes<T>{} + T(ExpLimit<T>::exp_of_value);
+  return odds < most ? odds : most;
+}
+
+template <Cover cover, class T>
+SOFTRASTER_INLINE CoverageGrad<T> cover_lane(const Segment<T>& s, T first, T second, T odds,
+                                             T box_x, T box_y) {
+  if (cover == Cover::kLine) {
+    return grid_coverage(first, soft_box_of(odds, s.window), box_x, box_y, s);
+  }
+  constexpr Kind kind = cover == Cover::kDot       ? Kind::kDot
+                        : cover == Cover::kCapsule ? Kind::kCapsule
+                                                   : Kind::kFlat;
+  return cover_pixel(kind, s, first, second, box_x, box_y);
+}
+
+// Raises e to these powers. Some numbers behind the last are read and written, too: of kLanes.
+template <class T>
+SOFTRASTER_INLINE void raise(T* exponents, int64_t size) {
+  constexpr T limit = T(2 * ExpLimit<T>::value);
+  for (int64_t i = 0; i < size; i += kLanes) {
+    T powers[kLanes];
+    copy_lanes(exponents + i, powers);
+    SOFTRASTER_AS_VECTORS
+    for (int lane = 0; lane < kLanes; ++lane) {
+      powers[lane] = fast_exp(clamp(powers[lane], -limit, limit));
+    }
+    copy_lanes(powers, exponents + i);
+  }
 }
 
 // Within a row the line leaves an interval of columns: its centre moves by `step` a row.
@@ -103,9 +175,12 @@ class ChunkFinder {
  public:
   ChunkFinder() = default;
   SOFTRASTER_INLINE ChunkFinder(const Segment<T>& s, BandRows rows, Range columns,
-                                int64_t chunks_end, Range drawn, bool all_drawn, bool with_second)
+                                int64_t chunks_end, Range drawn, bool all_drawn, bool with_second,
+                                bool with_odds)
       : window_(row_window(s)),
         axes_(axes_of(s.kind, s)),
+        softness_(s.window.softness),
+        from_edge_(T(s.softness * (kMiddleLane * axes_.first_x - s.window.half))),
         first_column_(static_cast<int32_t>(columns.begin)),
         columns_(static_cast<int32_t>(columns.end - columns.begin)),
         chunks_end_(static_cast<int32_t>(chunks_end)),
@@ -115,6 +190,7 @@ class ChunkFinder {
         rows_begin_(static_cast<int32_t>(rows.begin)),
         rows_end_(static_cast<int32_t>(rows.end)),
         with_second_(with_second),
+        with_odds_(with_odds),
         all_drawn_(all_drawn) {}
 
   // Lists the next chunks of the same segment; none where it is done.
@@ -186,7 +262,11 @@ class ChunkFinder {
     const Lanes<int32_t> chunk = skipped_ + nth;
     const Lanes<T> chunks = __builtin_convertvector(chunk, Lanes<T>);
     store_packed<int32_t>(column_ + chunk * kLanes, order, list.column + at);
-    store_packed<T>(first_ + chunks * T(kLanes * axes_.first_x), order, list.first + at);
+    const Lanes<T> first = first_ + chunks * T(kLanes * axes_.first_x);
+    store_packed<T>(first, order, list.first + at);
+    if (with_odds_) {
+      store_packed<T>(first * softness_ + from_edge_, order, list.odds + kLanes + at);
+    }
     if (with_second_) {
       store_packed<T>(second_ + chunks * T(kLanes * axes_.second_x), order, list.second + at);
     }
@@ -197,12 +277,13 @@ class ChunkFinder {
 
   RowWindow window_;
   Axes axes_;
+  T softness_, from_edge_;           // the exponent of a chunk's odds: softness * first + from_edge
   int32_t first_column_, columns_;   // that the segment reaches
   int32_t chunks_end_;               // where the last chunk of a row ends, if it can
   int32_t drawn_begin_, drawn_end_;  // columns of which a chunk must have some
   int32_t block_begin_;              // its first row; a block before the first one at the beginning
   int32_t rows_begin_, rows_end_;    // of the band
-  bool with_second_, all_drawn_;
+  bool with_second_, with_odds_, all_drawn_;
   // By row of the block: how many chunks are drawn, how many before these are not, and where the
   // first of all is.
   Lanes<int32_t> count_, skipped_ = {}, column_;

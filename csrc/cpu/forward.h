@@ -22,25 +22,26 @@ struct DrawnTile {
 
 // visit(pixel, coverage times intensity, lanes) for the listed chunks of a segment; lanes may be
 // more than kLanes.
-template <Kind kind, class T, class Visit>
+template <Cover cover, class T, class Visit>
 SOFTRASTER_INLINE void cover_list(const ReadySegment<T>& ready, T intensity, const Layout& layout,
                                   const Visit& visit) {
-  constexpr bool boxed = kind != Kind::kCapsule;
+  constexpr bool boxed = cover != Cover::kCapsule;
   const Segment<T> s = ready.s;  // a copy, which nothing that is written here can change
-  const LaneSteps<T> steps = lane_steps(kind, s);
   const BoxTable<T> x = ready.x, y = ready.y;
   const ChunkList<T>& list = ready.list;
+  const LaneSteps<T> steps = lane_steps<cover>(s, list);
   const int64_t size = list.size;  // wide: under -fwrapv, setuptools' choice, int32_t costs 30 %
   for (int64_t i = 0; i < size; ++i) {
     const int64_t row = list.row[i], column = list.column[i];
     const T* __restrict box_x = boxed ? x.value + x.at(column) : nullptr;
     const T box_y = boxed ? y.value[y.at(row)] : T(0);
-    T coverage[kLanes], first[kLanes], second[kLanes];
+    T coverage[kLanes], first[kLanes], second[kLanes], odds[kLanes];
     store(list.first[i] + steps.first, first);
     store(list.second[i] + steps.second, second);
+    store(odds_of<cover>(list, i, steps), odds);
     for (int lane = 0; lane < kLanes; ++lane) {
-      const CoverageGrad<T> pixel =
-          cover_pixel(kind, s, first[lane], second[lane], boxed ? box_x[lane] : T(0), box_y);
+      const CoverageGrad<T> pixel = cover_lane<cover>(s, first[lane], second[lane], odds[lane],
+                                                      boxed ? box_x[lane] : T(0), box_y);
       coverage[lane] = intensity * pixel.coverage;
     }
     visit(layout.at(row, column), coverage, layout.lanes(column));
@@ -51,9 +52,9 @@ SOFTRASTER_INLINE void cover_list(const ReadySegment<T>& ready, T intensity, con
 template <class T, class Visit>
 SOFTRASTER_INLINE void cover_segment(ReadySegment<T>& ready, T intensity, const Layout layout,
                                      const Visit& visit) {
-  with_kind(ready.s, [&](auto kind) SOFTRASTER_INLINE_LAMBDA {
+  with_cover(ready.cover, [&](auto cover) SOFTRASTER_INLINE_LAMBDA {
     do {
-      cover_list<kind.value>(ready, intensity, layout, visit);
+      cover_list<cover.value>(ready, intensity, layout, visit);
     } while (ready.list_more());
   });
 }
@@ -71,8 +72,8 @@ SOFTRASTER_INLINE void merge_segment(Merge merge, const DrawSegmentsParams<T>& p
       copy_lanes(coverage, next);
       next += kLanes;
     };
-    with_kind(ready.s, [&](auto kind) SOFTRASTER_INLINE_LAMBDA {
-      cover_list<kind.value>(ready, intensity_at(p, ready.at), layout, keep);
+    with_cover(ready.cover, [&](auto cover) SOFTRASTER_INLINE_LAMBDA {
+      cover_list<cover.value>(ready, intensity_at(p, ready.at), layout, keep);
     });
     with_merge(merge, color != nullptr, [&](auto merge, auto colored) SOFTRASTER_INLINE_LAMBDA {
       ChunkCanvas<T> at = {nullptr, nullptr, nullptr, drawn.stride, colored ? p.channels : 1};

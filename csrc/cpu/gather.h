@@ -60,24 +60,25 @@ SOFTRASTER_INLINE void fold_lanes(const LaneSums<T>& sums, const Workspace<T>& w
 // pixel_grads(pixel, lanes, coverage, out, add_color) writes d loss / d coverage of kLanes pixels
 // to out, 0 beyond `lanes`, which may be more than kLanes; and if there are colors, it calls
 // add_color(channel, d loss / d (coverage * color)).
-template <Kind kind, class T, class PixelGrads>
+template <Cover cover, class T, class PixelGrads>
 SOFTRASTER_INLINE void gather_chunk(const Segment<T>& s, const BoxTable<T>& x, const BoxTable<T>& y,
                                     const ChunkList<T>& list, int32_t i, const LaneSteps<T>& steps,
                                     const Layout& layout, const Workspace<T>& work,
                                     LaneSums<T>& sums, PixelGrads& pixel_grads) {
-  constexpr bool boxed = kind != Kind::kCapsule, dot = kind == Kind::kDot;
+  constexpr bool boxed = cover != Cover::kCapsule, dot = cover == Cover::kDot;
   const int64_t row = list.row[i], column = list.column[i];
   const int64_t at_x = boxed ? x.at(column) : 0, at_y = boxed ? y.at(row) : 0;
   const T box_y = boxed ? y.value[at_y] : T(0);
   T coverage[kLanes], first[kLanes], second[kLanes], softness[kLanes], by_width[kLanes],
       arm[kLanes], second_lever[kLanes];
-  T place_first[kLanes], place_second[kLanes];
+  T place_first[kLanes], place_second[kLanes], odds[kLanes];
   store(list.first[i] + steps.first, place_first);
   store(list.second[i] + steps.second, place_second);
+  store(odds_of<cover>(list, i, steps), odds);
   for (int lane = 0; lane < kLanes; ++lane) {
     const T box_x = boxed ? x.value[at_x + lane] : T(0);
     const CoverageGrad<T> pixel =
-        cover_pixel(kind, s, place_first[lane], place_second[lane], box_x, box_y);
+        cover_lane<cover>(s, place_first[lane], place_second[lane], odds[lane], box_x, box_y);
     coverage[lane] = pixel.coverage;
     first[lane] = pixel.by_first, second[lane] = pixel.by_second;
     softness[lane] = pixel.by_softness, by_width[lane] = pixel.by_width;
@@ -121,26 +122,26 @@ SOFTRASTER_INLINE void gather_chunk(const Segment<T>& s, const BoxTable<T>& x, c
 }
 
 // Adds a segment to its sums.
-template <Kind kind, class T, class PixelGrads>
+template <Cover cover, class T, class PixelGrads>
 SOFTRASTER_INLINE void gather_segment(ReadySegment<T>& ready, const Layout layout,
                                       const Workspace<T> work, PixelGrads& pixel_grads,
                                       SegmentSums& sums) {
   // Copies, as `work` is, which nothing that is written here can change.
   const Segment<T> s = ready.s;
   const BoxTable<T> x = ready.x, y = ready.y;
-  const LaneSteps<T> steps = lane_steps(kind, s);
+  const LaneSteps<T> steps = lane_steps<cover>(s, ready.list);
   double totals[8] = {};
   do {
     LaneSums<T> lanes;
     const int32_t size = ready.list.size;
     for (int32_t i = 0; i < size; ++i) {
-      gather_chunk<kind>(s, x, y, ready.list, i, steps, layout, work, lanes, pixel_grads);
+      gather_chunk<cover>(s, x, y, ready.list, i, steps, layout, work, lanes, pixel_grads);
     }
     fold_lanes(lanes, work, totals);
   } while (ready.list_more());
   sums.ink += totals[kInk];
   sums.by_softness += totals[kBySoftness];
-  if (kind == Kind::kCapsule) {
+  if (cover == Cover::kCapsule) {
     sums.by_width += totals[kByWidth];
     add_capsule_sums({totals[kByFirst], totals[kBySecond], totals[kArm], totals[kSecondLever]}, s,
                      sums);

@@ -172,8 +172,8 @@ SOFTRASTER_INLINE void take_apart(const DrawSegmentsParams<T>& p, ReadySegment<T
                               intensity_at(p, at), light,        logged};
   SegmentSums sums = {};
   std::fill_n(work.color_sums, p.color ? p.channels : 0, 0.0);
-  with_kind(ready.s, [&](auto kind) SOFTRASTER_INLINE_LAMBDA {
-    gather_segment<kind.value>(ready, state.tile.layout, work, pixel_grads, sums);
+  with_cover(ready.cover, [&](auto cover) SOFTRASTER_INLINE_LAMBDA {
+    gather_segment<cover.value>(ready, state.tile.layout, work, pixel_grads, sums);
   });
   plan.records[record] = sums;
   if (p.color) {
