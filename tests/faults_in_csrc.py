@@ -374,8 +374,8 @@ FAULTS = (
     Fault(
         "products of exponentials for lines of any softness",
         "cpu/chunks.h",
-        "s.softness * (1 + kMiddleLane * step) > ExpLimit<T>::value",
-        "false",
+        "s.softness * (1 + kMiddleLane * step) <= ExpLimit<T>::value",
+        "true",
         "a ghost of a sharp line beside it",
         PARITY32,
     ),

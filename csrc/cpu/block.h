@@ -121,7 +121,7 @@ class Block {
 
   // Once all segments are there.
   template <bool with_grads>
-  SOFTRASTER_INLINE void fill_tables() {
+  SOFTRASTER_INLINE void finish() {
     const ListedBoxes<T> listed = {first_.get(), shape_of_.get(), shapes_};
     fill_boxes<with_grads>(listed, used_ / kLanes, numbers_.get(), room_);
     raise(odds_, odds_used_);
@@ -136,7 +136,7 @@ class Block {
     store(from_middle * T(s.softness * axes_of(s.kind, s).first_x), odds);
   }
 
-  // Of a box, filled by fill_tables().
+  // Of a box, filled by finish().
   template <bool with_grads>
   SOFTRASTER_INLINE BoxTable<T> list_table(Range pixels, double middle, const BoxShape<T>& shape) {
     const Vector<double, kListedAtOnce> steps = {0, kLanes, 2 * kLanes, 3 * kLanes};
@@ -185,7 +185,7 @@ SOFTRASTER_INLINE void for_ready(const DrawSegmentsParams<T>& p, Block<T>& block
       for (; lane < size && block.has_room(); ++lane) {
         if (!add(at[lane], lanes, lane)) size = lane, more = false;
       }
-      block.template fill_tables<with_grads>();
+      block.template finish<with_grads>();
       for (int i = 0; i < block.size(); ++i) visit(block[i]);
     }
   }

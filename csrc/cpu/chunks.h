@@ -20,8 +20,8 @@ struct ChunkList {
   T* odds;
 };
 
-// How a segment's pixels are covered.
-enum class Cover { kLine, kSharpLine, kDot, kCapsule };
+// How a segment's pixels are covered. Those of kAnyLine have an exponential each.
+enum class Cover { kLine, kAnyLine, kDot, kCapsule };
 
 constexpr double kMiddleLane = 0.5 * (kLanes - 1);
 
@@ -32,8 +32,8 @@ SOFTRASTER_INLINE Cover cover_of(const Segment<T>& s) {
   // The exponent of a chunk's middle is clamped to twice the limit. Where it is, those of the lanes
   // added to it must leave all pixels beyond both edges by the limit.
   const double step = s.kind == Kind::kFlat ? fabs(s.slope) : 1;
-  const bool sharp = s.softness * (1 + kMiddleLane * step) > ExpLimit<T>::value;
-  return sharp ? Cover::kSharpLine : Cover::kLine;
+  const bool fits = s.softness * (1 + kMiddleLane * step) <= ExpLimit<T>::value;
+  return fits && s.window.softness > 0 ? Cover::kLine : Cover::kAnyLine;  // 0 * infinity is NaN
 }
 
 // Calls visit(cover) with it as a compile-time constant.
@@ -42,8 +42,8 @@ SOFTRASTER_INLINE void with_cover(Cover cover, const Visit& visit) {
   switch (cover) {
     case Cover::kLine:
       return visit(std::integral_constant<Cover, Cover::kLine>());
-    case Cover::kSharpLine:
-      return visit(std::integral_constant<Cover, Cover::kSharpLine>());
+    case Cover::kAnyLine:
+      return visit(std::integral_constant<Cover, Cover::kAnyLine>());
     case Cover::kDot:
       return visit(std::integral_constant<Cover, Cover::kDot>());
     case Cover::kCapsule:
