@@ -325,9 +325,9 @@ FAULTS = (
     Fault(
         "offsets rounded to float32 too early",
         "cpu/chunks.h",
-        "__builtin_convertvector(rounded(axis_x * x) + axis_y * y, Lanes<T>)",
-        "T(axis_x) * __builtin_convertvector(x, Lanes<T>) +"
-        " T(axis_y) * __builtin_convertvector(y, Lanes<T>)",
+        "__builtin_convertvector(rounded(axis_x * columns) + axis_y * (row + y), Half<T>)",
+        "T(axis_x) * __builtin_convertvector(columns, Half<T>) +"
+        " T(axis_y) * __builtin_convertvector(row + y, Half<T>)",
         "float32, where the midpoint is far from the pixel",
         PARITY32 + "[cpu-ends far away-grid-sum-None]",
     ),
@@ -404,17 +404,25 @@ FAULTS = (
         PARITY64,
     ),
     Fault(
+        "the most chunks of a row, rounded down",
+        "cpu/chunks.h",
+        "static_cast<int32_t>(most) + kLanes - 1",
+        "static_cast<int32_t>(most)",
+        "rows of more than one chunk",
+        PARITY32,
+    ),
+    Fault(
         "the last chunk of a row",
         "cpu/chunks.h",
+        "lanes_above(count_, nth)",
         "lanes_above(count_, nth + 1)",
-        "lanes_above(count_, nth + 2)",
         "rows of more than one chunk",
         PARITY32,
     ),
     Fault(
         "a list that ends within a block is the last",
         "cpu/chunks.h",
-        "rows_left_ == 0 && block_begin_ + kLanes >= rows_end_",
+        "nth_ >= most_ && block_begin_ + kLanes >= rows_end_",
         "block_begin_ + kLanes >= rows_end_",
         "segments of more than 64 chunks",
         PARITY64,

@@ -214,7 +214,7 @@ class Bounds:
             return torch.sigmoid(k * (h / 2 + offset)) * torch.sigmoid(k * (h / 2 - offset))
 
         near, far = window(near_off), window(far_off)
-        same = torch.where(dot, 64 * self.eps, 1e-14)
+        same = torch.where(dot, 64 * self.eps + k * self.slack[..., None, None], 1e-14)
         alike = (near - far).abs() <= same * near
         # A window that is within 1e-14 of its peak has a slope below 2e-7 of softness.
         off = torch.maximum(near_off, far_off)

@@ -1,6 +1,8 @@
 // The chunks that a segment reaches, row by row, in lists: finding them takes branches that no
 // processor predicts, so it goes ahead of the maths, which then runs straight through a list.
 #pragma once
+#include <algorithm>
+
 #include "support.h"
 
 namespace softraster {
@@ -120,10 +122,13 @@ SOFTRASTER_INLINE RowWindow row_window(const Segment<T>& s) {
   return {clamp(s.along_x / rise, -1e30, 1e30), s.reach / fabs(rise)};
 }
 
+template <class T>
+using Half = Vector<T, kLanes / 2>;
+
 // Products that are rounded before they are added to others. Else either may be fused with the sum,
 // and not the same one wherever find_block() is inlined. Not number by number: of a loop that the
 // compiler turns into vector code, it forgets about this.
-SOFTRASTER_INLINE Lanes<double> rounded(const Lanes<double>& product) {
+SOFTRASTER_INLINE Half<double> rounded(const Half<double>& product) {
 #if defined(__has_builtin)
 #if __has_builtin(__builtin_assoc_barrier)
   return __builtin_assoc_barrier(product);
@@ -186,6 +191,7 @@ class ChunkFinder {
         chunks_end_(static_cast<int32_t>(chunks_end)),
         drawn_begin_(static_cast<int32_t>(drawn.begin)),
         drawn_end_(static_cast<int32_t>(drawn.end)),
+        most_(most_chunks(window_, columns_, drawn_end_ - drawn_begin_)),
         block_begin_(static_cast<int32_t>(rows.block_begin()) - kLanes),
         rows_begin_(static_cast<int32_t>(rows.begin)),
         rows_end_(static_cast<int32_t>(rows.end)),
@@ -196,13 +202,13 @@ class ChunkFinder {
   // Lists the next chunks of the same segment; none where it is done.
   SOFTRASTER_INLINE void list_next(const Segment<T>& s, ChunkList<T>& list) {
     int32_t size = 0;
-    while (size <= kListed - kLanes && (rows_left_ != 0 || find_block(s))) {
+    while (size <= kListed - kLanes && (nth_ < most_ || find_block(s))) {
       size = list_nth(list, size);
     }
     list.size = size;
   }
   SOFTRASTER_INLINE bool done() const {
-    return rows_left_ == 0 && block_begin_ + kLanes >= rows_end_;
+    return nth_ >= most_ && block_begin_ + kLanes >= rows_end_;
   }
 
  private:
@@ -223,20 +229,18 @@ class ChunkFinder {
       const int32_t from = static_cast<int32_t>(clamp(low, 0.f, last)) + (low > 0);
       const int32_t above = static_cast<int32_t>(clamp(high, 0.f, last)) + 1;
       const int32_t to = above < columns ? above : columns;
-      const int32_t chunks = (to - from + kLanes - 1) / kLanes;
+      const int32_t chunks = (to - from + kLanes - 1) >> kLogLanes;
       const bool reached = low < last && high >= 0 && to > from && i >= before && i < behind;
       count[i] = reached ? chunks : 0;
-      const int32_t room = end - count[i] * kLanes, latest = room > 0 ? room : 0;
+      const int32_t room = end - chunks * kLanes, latest = room > 0 ? room : 0;
       column[i] = first_column + from < latest ? first_column + from : latest;
     }
     count_ = load(count), column_ = load(column);
     if (__builtin_expect(!all_drawn_, 0)) skip_undrawn();
-    const Lanes<double> x = __builtin_convertvector(column_, Lanes<double>) + (0.5 - s.mid_x);
-    const Lanes<double> y = Lanes<double>{0, 1, 2, 3, 4, 5, 6, 7} + (block_begin_ + 0.5 - s.mid_y);
+    const double x = 0.5 - s.mid_x, y = block_begin_ + 0.5 - s.mid_y;
     first_ = on_axis(axes_.first_x, axes_.first_y, x, y);
     if (with_second_) second_ = on_axis(axes_.second_x, axes_.second_y, x, y);
     nth_ = 0;
-    rows_left_ = lanes_above(count_, 0);
     return true;
   }
 
@@ -249,15 +253,35 @@ class ChunkFinder {
     count_ -= (behind & (behind > 0)) + skipped_;
   }
 
-  static SOFTRASTER_INLINE Lanes<T> on_axis(double axis_x, double axis_y, const Lanes<double>& x,
-                                            const Lanes<double>& y) {
-    return __builtin_convertvector(rounded(axis_x * x) + axis_y * y, Lanes<T>);
+  // What lies at (x, y) from the first pixel's centre of each row's first chunk. In two halves:
+  // near a vector of 512 bits, others have a port less.
+  SOFTRASTER_INLINE Lanes<T> on_axis(double axis_x, double axis_y, double x, double y) const {
+    const auto half = [&](const Half<int32_t>& column,
+                          const Half<double>& row) SOFTRASTER_INLINE_LAMBDA {
+      const Half<double> columns = __builtin_convertvector(column, Half<double>) + x;
+      return __builtin_convertvector(rounded(axis_x * columns) + axis_y * (row + y), Half<T>);
+    };
+    return __builtin_shufflevector(
+        half(__builtin_shufflevector(column_, column_, 0, 1, 2, 3), Half<double>{0, 1, 2, 3}),
+        half(__builtin_shufflevector(column_, column_, 4, 5, 6, 7), Half<double>{4, 5, 6, 7}), 0, 1,
+        2, 3, 4, 5, 6, 7);
+  }
+
+  // No row has more chunks than this: known before the rows are found, so that no branch has to
+  // wait for them.
+  static SOFTRASTER_INLINE int32_t most_chunks(const RowWindow& window, int32_t columns,
+                                               int32_t drawn) {
+    const float arm = 1.00001f * float(window.arm) +
+                      1e-5f * (float(columns) + kLanes * fabsf(float(window.step)));
+    const float most = 2 * arm + 1 < float(columns) ? 2 * arm + 1 : float(columns);
+    return std::min(static_cast<int32_t>(most) + kLanes - 1, drawn + 2 * (kLanes - 1)) >> kLogLanes;
   }
 
   // Lists the nth chunk of each row that has so many.
   SOFTRASTER_INLINE int32_t list_nth(ChunkList<T>& list, int32_t at) {
     const int32_t nth = nth_++;
-    const Lanes<int32_t> order = load(kPacking.order[rows_left_]);
+    const uint32_t rows = lanes_above(count_, nth);
+    const Lanes<int32_t> order = load(kPacking.order[rows]);
     store(order + block_begin_, list.row + at);
     const Lanes<int32_t> chunk = skipped_ + nth;
     const Lanes<T> chunks = __builtin_convertvector(chunk, Lanes<T>);
@@ -270,9 +294,7 @@ class ChunkFinder {
     if (with_second_) {
       store_packed<T>(second_ + chunks * T(kLanes * axes_.second_x), order, list.second + at);
     }
-    const int32_t size = at + __builtin_popcount(rows_left_);
-    rows_left_ = lanes_above(count_, nth + 1);
-    return size;
+    return at + __builtin_popcount(rows);
   }
 
   RowWindow window_;
@@ -281,6 +303,7 @@ class ChunkFinder {
   int32_t first_column_, columns_;   // that the segment reaches
   int32_t chunks_end_;               // where the last chunk of a row ends, if it can
   int32_t drawn_begin_, drawn_end_;  // columns of which a chunk must have some
+  int32_t most_;                     // chunks of a row
   int32_t block_begin_;              // its first row; a block before the first one at the beginning
   int32_t rows_begin_, rows_end_;    // of the band
   bool with_second_, with_odds_, all_drawn_;
@@ -288,8 +311,7 @@ class ChunkFinder {
   // first of all is.
   Lanes<int32_t> count_, skipped_ = {}, column_;
   Lanes<T> first_, second_;
-  int32_t nth_;
-  uint32_t rows_left_ = 0;  // that have an nth chunk
+  int32_t nth_ = INT32_MAX;  // chunk of each row, the next one to be listed
 };
 
 }  // namespace cpu
