@@ -44,9 +44,9 @@ struct Box {
   T far_tail;   // 1 - s(k (r + |u|)): the complement at the other edge
 };
 
-// One exponential and one division serve the value and both tails. odds = exp(k (|u| - r)), or
-// where that and its product with the decay are numbers, exp(k (u - r)): then the near edge is the
-// one at u = r, for negative u, too.
+// One exponential and one division serve the value and both tails. odds = exp(k (|u| - r)); or
+// exp(k (u - r)), where no number format is too small for it and the decay: then the near edge is
+// the one at u = r, for negative u, too.
 template <class T>
 SOFTRASTER_HOST_DEVICE Box<T> soft_box_of(T odds, const BoxShape<T>& shape) {
   const T inverse = reciprocal((T(1) + odds) * (odds + shape.decay));
