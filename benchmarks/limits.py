@@ -2,10 +2,11 @@
 
 limits.cpp measures what the machine can do. How often each operation is needed is counted below, by
 hand, from the formulas as csrc/segment_math.h has them, for every pixel of the support (M5 of
-docs/math.md) and for every row and column of a segment's soft boxes. Nothing else is counted: no
-loads, no stores, no loops, nothing a segment costs before its first pixel. A pass takes at least
-the longer of its arithmetic, all vectors full, and of its traffic with memory: what it is given
-read once, what it returns written once. What fits the caches may come to less traffic than that.
+docs/math.md) and for every row and column of a segment's soft boxes: an exponential for each pixel
+of a line, too, where the CPU's kernels take one for eight. Nothing else is counted: no loads, no
+stores, no loops, nothing a segment costs before its first pixel. A pass takes at least the longer
+of its arithmetic, all vectors full, and of its traffic with memory: what it is given read once,
+what it returns written once. What fits the caches may come to less traffic than that.
 
     python benchmarks/limits.py --drawn benchmarks/results/draw-cpu.json --markdown
 """

@@ -98,7 +98,8 @@ SOFTRASTER_HOST_DEVICE T at_most_one(T quotient) {
 #endif
 }
 
-// Exponents stop where a product of two exponentials would over- or underflow.
+// Exponents stop at +- value, where a product of two exponentials would over- or underflow;
+// exponentials that are products themselves, at exp_of_value, e^value.
 template <class T>
 struct ExpLimit;
 template <>

@@ -132,7 +132,7 @@ class Block {
   static constexpr int64_t kSpareNumbers = 4096;  // for the tables of a few segments
 
   static SOFTRASTER_INLINE void list_lane_odds(const Segment<T>& s, T* odds) {
-    const Lanes<T> from_middle = Lanes<T>{0, 1, 2, 3, 4, 5, 6, 7} - T(kMiddleLane);
+    const Lanes<T> from_middle = lane_numbers<T>() - T(kMiddleLane);
     store(from_middle * T(s.softness * axes_of(s.kind, s).first_x), odds);
   }
 

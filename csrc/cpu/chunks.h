@@ -28,6 +28,11 @@ enum class Cover { kLine, kAnyLine, kDot, kCapsule };
 constexpr double kMiddleLane = 0.5 * (kLanes - 1);
 
 template <class T>
+SOFTRASTER_INLINE Lanes<T> lane_numbers() {
+  return Lanes<T>{0, 1, 2, 3, 4, 5, 6, 7};
+}
+
+template <class T>
 SOFTRASTER_INLINE Cover cover_of(const Segment<T>& s) {
   if (s.kind == Kind::kDot) return Cover::kDot;
   if (s.kind == Kind::kCapsule) return Cover::kCapsule;
@@ -63,7 +68,7 @@ struct LaneSteps {
 template <Cover cover, class T>
 SOFTRASTER_INLINE LaneSteps<T> lane_steps(const Segment<T>& s, const ChunkList<T>& list) {
   const Axes axes = axes_of(s.kind, s);
-  const Lanes<T> lane = {0, 1, 2, 3, 4, 5, 6, 7};
+  const Lanes<T> lane = lane_numbers<T>();
   return {lane * T(axes.first_x), lane * T(axes.second_x),
           cover == Cover::kLine ? load(list.odds) : Lanes<T>{}};
 }
@@ -125,9 +130,9 @@ SOFTRASTER_INLINE RowWindow row_window(const Segment<T>& s) {
 template <class T>
 using Half = Vector<T, kLanes / 2>;
 
-// Products that are rounded before they are added to others. Else either may be fused with the sum,
-// and not the same one wherever find_block() is inlined. Not number by number: of a loop that the
-// compiler turns into vector code, it forgets about this.
+// Products that are rounded before they are added to others. Else the compiler may fuse either of
+// two products with their sum, and not the same one wherever find_block() is inlined. It heeds this
+// for vectors, but not for single numbers in a loop that it turns into vector code.
 SOFTRASTER_INLINE Half<double> rounded(const Half<double>& product) {
 #if defined(__has_builtin)
 #if __has_builtin(__builtin_assoc_barrier)
